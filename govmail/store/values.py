@@ -1,0 +1,191 @@
+"""Rows of the store as frozen values, and what goes in and out of its functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import NewType
+
+from govmail.mail.envelope import Notify
+
+AccountId = NewType("AccountId", int)
+MailboxId = NewType("MailboxId", int)
+ContentId = NewType("ContentId", int)
+Uid = NewType("Uid", int)
+ModSeq = NewType("ModSeq", int)
+
+UidRange = tuple[int, int]
+"""First and last UID, both included. Sets of UIDs travel as ascending, disjoint ranges and are never expanded."""
+
+
+class Flag(IntFlag):
+    """System flags, RFC 9051 §2.3.2. \\Recent is not stored per message: see `mailbox.recent_uid`."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DELETED = 8
+    DRAFT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    account_id: AccountId
+    directory_id: str
+    modseq: int
+    suspended: bool
+    quota_octets: int | None
+    used_octets: int
+    used_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    account_id: AccountId
+    mailbox_id: MailboxId
+    name: str
+    uidvalidity: int
+    uid_next: int
+    recent_uid: int
+    highest_modseq: int
+    special_use: str | None
+    messages: int
+    unseen: int
+    deleted: int
+    octets: int
+
+    @property
+    def recent(self) -> int:
+        """An upper bound of \\Recent: UIDs given since the last SELECT; exact where none of them was expunged."""
+        return self.uid_next - self.recent_uid
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    uid: int
+    modseq: int
+    content_id: int
+    flags: int
+    keywords: int
+    internal_date: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewContent:
+    """A message ready to be stored: what `mail.mime.digest_message` made of it, plus where its body is.
+
+    `body` holds the octets after the header when they are small enough for the database, else `body_path` names a
+    file that is already written and synced in the blob directory (see `store.blobs.prepare`).
+    """
+
+    digest: bytes  # SHA-256 of header + body
+    size: int
+    header: bytes
+    sent_date: int | None
+    envelope: bytes
+    bodystructure: bytes
+    body_form: bytes  # BODY, the non-extensible form
+    parts: bytes
+    preview: str
+    text: str  # folded text for search
+    text_complete: bool
+    blob: NewBlob
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A body prepared outside the transaction: compressed data, or the name of a synced file."""
+
+    size: int
+    codec: str
+    data: bytes | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One copy for one mailbox owner."""
+
+    directory_id: str
+    delivered_to: str
+    mailbox: str = "INBOX"
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """One recipient's future in the queue."""
+
+    kind: str  # remote, local, list, bounce
+    recipient: str
+    domain: str
+    notify: Notify
+    orcpt: str | None = None
+    directory_id: str | None = None
+    code: int | None = None  # of the failure that made it an entry, if any
+    status: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewQueueMessage:
+    queue_id: str
+    sender: str
+    entries: tuple[NewEntry, ...]
+    envid: str | None = None
+    ret_full: bool | None = None
+    smtputf8: bool = False
+    login: str | None = None
+    client_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where a copy went, or why not: `error` is the name of the MailError class and `text` its public text."""
+
+    directory_id: str
+    account_id: int = 0
+    mailbox_id: int = 0
+    uid: int = 0
+    error: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    uidvalidity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """COPYUID (RFC 4315): both lists in the same order, as ranges of equal total length."""
+
+    uidvalidity: int
+    source: tuple[UidRange, ...]
+    target: tuple[UidRange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    uid: int
+    modseq: int
+    flags: int
+    keywords: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanges:
+    """What a session that knows a mailbox as of some modseq must learn.
+
+    `arrived`: UIDs at or above the session's uid_next, with their flags; `flags`: older messages whose flags changed;
+    `vanished`: ranges that may contain UIDs which the session never saw. `modseq` is what to ask with next time.
+    """
+
+    modseq: int
+    uid_next: int
+    arrived: tuple[FlagChange, ...]
+    flags: tuple[FlagChange, ...]
+    vanished: tuple[UidRange, ...]
+    gone: bool = False  # the mailbox was deleted or its UIDVALIDITY changed
