@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from typing import IO, Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> b
     return _encode(event)
 
 
-def configure(level: str = "info", stream: IO[Any] | None = None, *, pretty: bool = False) -> None:
+def configure(level: str = "info", stream: TextIO | None = None, *, pretty: bool = False) -> None:
     """Send logs to `stream` (stderr when None), as JSON lines or, for a person at a terminal, in colour."""
     numeric = getattr(logging, level.upper())
     out = stream or sys.stderr
@@ -36,7 +36,7 @@ def configure(level: str = "info", stream: IO[Any] | None = None, *, pretty: boo
         factory = structlog.WriteLoggerFactory(file=out)
     else:
         common.append(_render)
-        factory = structlog.BytesLoggerFactory(file=out.buffer if hasattr(out, "buffer") else out)
+        factory = structlog.BytesLoggerFactory(file=out.buffer)
     structlog.configure(
         processors=common,
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
