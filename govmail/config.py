@@ -84,6 +84,9 @@ class Limits(Section, frozen=True, kw_only=True):
     group_depth: Annotated[int, Meta(description="groups inside groups")] = 20
     group_members: Annotated[int, Meta(description="people that one address may reach")] = 200_000
     expand_now: Annotated[int, Meta(description="local recipients stored while the sender waits; larger lists go through the queue")] = 30_000
+    mx_addresses: Annotated[int, Meta(description="addresses of a domain's mail servers that one attempt tries", ge=1)] = 6
+    relay_recipients: Annotated[int, Meta(description="recipients in one outgoing transaction (RFC 5321 §4.5.3.1.8: every server takes 100)", ge=1)] = 100
+    bounce_octets: Annotated[int, Meta(description="a message up to this size is returned whole in a bounce, of larger ones the header")] = 64 * KB
     tls_handshake_seconds: Annotated[float, Meta(description="time for a TLS handshake")] = 30.0
     control_octets: Annotated[int, Meta(description="one request on the control socket")] = 64 * MB
 
@@ -133,7 +136,8 @@ class FilterTable(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="appears in verdicts and headers")]
     kind: Annotated[Literal["rspamd", "clamd"], Meta(description="which filter")]
     url: Annotated[str, Meta(description="rspamd: http://host:port; clamd: tcp://host:port or unix:///path")]
-    password_file: Annotated[str, Meta(description="rspamd: file with the password")] = ""
+    controller_url: Annotated[str, Meta(description="rspamd: http://host:port of its controller, for learning; empty = url")] = ""
+    password_file: Annotated[str, Meta(description="rspamd: file with the controller's password; relative to the data directory")] = ""
     timeout_seconds: Annotated[float, Meta(description="for one message")] = 60.0
     workers: Annotated[int, Meta(description="messages scanned at the same time", ge=1, le=256)] = 8
     stream_octets: Annotated[int, Meta(description="clamd: its StreamMaxLength and MaxScanSize; larger mail is unscanned")] = 100 * MB
@@ -142,9 +146,9 @@ class FilterTable(Section, frozen=True, kw_only=True):
 
 class Filters(Section, frozen=True, kw_only=True):
     deadline_seconds: Annotated[float, Meta(description="for the whole chain")] = 90.0
-    unscanned: Annotated[Literal["defer", "tag"], Meta(description="mail that no engine could scan: 451, or accepted and marked unscanned")] = "defer"
+    unscanned: Annotated[Literal["defer", "tag"], Meta(description="mail that an engine could not scan, or not whole: 451, or accepted and marked unscanned")] = "defer"
     infected: Annotated[Literal["quarantine", "reject"], Meta(description="mail with a virus")] = "quarantine"
-    spam_reject: Annotated[bool, Meta(description="refuse what rspamd would reject")] = True
+    spam_reject: Annotated[bool, Meta(description="refuse what rspamd would reject; false = quarantine it")] = True
     share_seconds: Annotated[float, Meta(description="antivirus verdicts on equal bytes are shared this long; 0 = never", le=600)] = 600.0
     share_entries: Annotated[int, Meta(description="verdicts kept")] = 10_000
     quarantine_days: Annotated[int, Meta(description="held mail is removed after this", ge=1)] = 30
@@ -159,7 +163,8 @@ class Queue(Section, frozen=True, kw_only=True):
     retry_seconds: Annotated[tuple[int, ...], Meta(description="waits between attempts; the last one repeats")] = (60, 300, 900, 1800, 3600, 7200, 14_400)
     delay_notice_seconds: Annotated[int, Meta(description="a delayed DSN goes out after this; 0 = never")] = 14_400
     lifetime_seconds: Annotated[int, Meta(description="bounced after this (RFC 5321 §4.5.4.1: 4-5 days)")] = 5 * 86_400
-    lease_seconds: Annotated[int, Meta(description="an attempt may take this long before another worker takes it over")] = 900
+    lease_seconds: Annotated[int, Meta(description="a worker that gave no sign of life for this long loses its deliveries to another", ge=30)] = 900
+    attempt_seconds: Annotated[float, Meta(description="one attempt, all its servers together", ge=1)] = 3600.0
     connect_seconds: Annotated[float, Meta(description="TCP connect")] = 30.0
     command_seconds: Annotated[float, Meta(description="an SMTP command (RFC 5321 §4.5.3.2: 5 minutes)")] = 300.0
     data_seconds: Annotated[float, Meta(description="the answer to the final dot (RFC 5321 §4.5.3.2.6: 10 minutes)")] = 600.0

@@ -175,6 +175,13 @@ class NotScanned(MailError):
     text = "message could not be scanned, try again later"
 
 
+class EngineUnavailable(MailError):
+    """A filter's engine does not answer, or not with sense."""
+
+    status = "4.3.0"
+    text = "filter engine not available"
+
+
 class Refused(MailError):
     """The filters say no."""
 
