@@ -69,14 +69,15 @@ class StoredMessage:
     keywords: int
     internal_date: int
     size: int
+    saved_date: int = 0
+    delivered_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewContent:
     """A message ready to be stored: what `mail.mime.digest_message` made of it, plus where its body is.
 
-    `body` holds the octets after the header when they are small enough for the database, else `body_path` names a
-    file that is already written and synced in the blob directory (see `store.blobs.prepare`).
+    Made by `store.contents.prepare` outside the transaction: compressing and hashing are done, files are synced.
     """
 
     digest: bytes  # SHA-256 of header + body
@@ -88,7 +89,8 @@ class NewContent:
     body_form: bytes  # BODY, the non-extensible form
     parts: bytes
     preview: str
-    text: str  # folded text for search
+    text: bytes  # zstd of the folded text for search
+    signature: bytes  # of that text, see store.search; empty = none
     text_complete: bool
     blob: NewBlob
 
@@ -101,6 +103,39 @@ class NewBlob:
     codec: str
     data: bytes | None = None
     path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRow:
+    """What lists need of a content: `envelope` and `bodystructure` as IMAP sends them, `size` and `header_size` in octets."""
+
+    content_id: int
+    size: int
+    header_size: int
+    sent_date: int | None
+    envelope: bytes
+    bodystructure: bytes
+    preview: str
+    blob_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """Folded text for search; not `complete`: more lies in the body."""
+
+    text: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """Where a body is: `data` (as stored: see `codec`) or the file `path`; `size` octets when decompressed."""
+
+    blob_id: int
+    size: int
+    codec: str
+    data: bytes | None
+    path: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +224,134 @@ class MailboxChanges:
     flags: tuple[FlagChange, ...]
     vanished: tuple[UidRange, ...]
     gone: bool = False  # the mailbox was deleted or its UIDVALIDITY changed
+
+
+# -- the queue ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMessage:
+    """A message in the queue, apart from its recipients. `sender` "" is the null path."""
+
+    queue_id: str
+    content_id: int
+    sender: str
+    envid: str | None
+    ret_full: bool | None
+    smtputf8: bool
+    login: str | None
+    client_ip: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One recipient in the queue, with the message it belongs to. Times in seconds since the epoch."""
+
+    entry_id: int
+    message: QueueMessage
+    kind: str  # remote, local, list, bounce
+    recipient: str
+    domain: str
+    directory_id: str | None
+    notify: Notify
+    orcpt: str | None
+    state: str  # ready, leased, held, done, failed
+    next_attempt: int
+    attempts: int
+    lease_owner: str | None
+    lease_until: int | None
+    expires: int
+    delay_notified: bool
+    last_code: int | None
+    last_status: str | None
+    last_text: str | None
+    last_mta: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """What one attempt came to: the reply of `mta` as code, enhanced status and text; code None: no reply at all."""
+
+    mta: str
+    code: int | None
+    status: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A past attempt for an entry."""
+
+    entry_id: int
+    at: int
+    result: AttemptResult
+
+
+# -- the quarantine -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewQuarantineItem:
+    """A mail to be held. `envelope`, `origin` and `verdicts` are JSON made by `filters.quarantine`."""
+
+    queue_id: str
+    reason: str  # virus, spam, policy
+    expires: int
+    sender: str
+    subject: str
+    envelope: str
+    origin: str
+    verdicts: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRecipient:
+    """One recipient of a held mail. `unit_id` None: not a local recipient."""
+
+    address: str
+    directory_id: str | None
+    unit_id: str | None
+    notify: Notify
+    orcpt: str | None
+    state: str = "held"  # held, released, deleted, expired
+    acted: int | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineItem:
+    """A held mail with its recipients, or those of them that the reader may see."""
+
+    item_id: int
+    content_id: int
+    queue_id: str
+    reason: str
+    held: int
+    expires: int
+    sender: str
+    subject: str
+    size: int
+    envelope: str
+    origin: str
+    verdicts: str
+    recipients: tuple[HeldRecipient, ...]
+
+
+# -- audit --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One operator act; `at` in microseconds since the epoch, `detail` a JSON object."""
+
+    seq: int
+    at: int
+    actor: str
+    source: str
+    act: str
+    target: str
+    result: str
+    detail: str
+    previous: bytes
+    digest: bytes
