@@ -177,7 +177,6 @@ class Filter(Protocol):
     """A content filter: answers with a value and never acts. Must not raise; the chain treats a raise as unscanned."""
 
     name: str
-    antivirus: bool  # whether it is an antivirus engine: those alone decide what is clean, and share verdicts
 
     async def check(self, request: ScanRequest) -> Verdict: ...
 
