@@ -219,6 +219,7 @@ queue_entry = _table(
     Column("last_status", String(12)),
     Column("last_text", Text),
     Column("last_mta", Text),
+    Column("progress", Uuid),  # of a list: the members up to this directory_id have their copy
     Index("queue_entry_due", "state", "next_attempt"),
     Index("queue_entry_lease", "state", "lease_until"),
 )

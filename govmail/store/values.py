@@ -267,6 +267,7 @@ class QueueEntry:
     last_status: str | None
     last_text: str | None
     last_mta: str | None
+    progress: str | None = None  # of a list: the members up to this directory_id have their copy
 
 
 @dataclass(frozen=True, slots=True)
