@@ -1,0 +1,137 @@
+"""Commands as values: what a client asked, typed, without its tag.
+
+RFC 3501 §6; RFC 2971 (ID), 5161 (ENABLE), 2342 (NAMESPACE), 5258 (LIST), 5819 (LIST-STATUS), 6154 (SPECIAL-USE),
+6851 (MOVE), 4315 (UIDPLUS), 4959 (SASL-IR).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from govmail.wire.imap.fetch import Item
+from govmail.wire.imap.numset import NumSet
+from govmail.wire.imap.search import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A command without arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """Pairs in the client's order, keys in lower case; empty for NIL. Untrusted, for the log."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    login: bytes
+    password: bytes
+
+    def __repr__(self) -> str:
+        return "Login(...)"  # never in a log
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """`initial` is the response of SASL-IR, still in base64, or None."""
+
+    mechanism: str
+    initial: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Authenticate({self.mechanism})"
+
+
+@dataclass(frozen=True, slots=True)
+class Enable:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """SELECT and EXAMINE."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """CREATE, DELETE, SUBSCRIBE, UNSUBSCRIBE. `use` is the special use that CREATE asked for (RFC 6154 §3)."""
+
+    mailbox: str
+    use: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """LIST and LSUB. Patterns are decoded names with % and *; `select` and `returns` are the options in capitals."""
+
+    reference: str
+    patterns: tuple[str, ...]
+    select: frozenset[str] = frozenset()
+    returns: frozenset[str] = frozenset()
+    status: tuple[bytes, ...] = ()
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    mailbox: str
+    items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    mailbox: str
+    flags: tuple[str, ...]
+    when: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    numbers: NumSet
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    numbers: NumSet
+    operation: Literal["set", "add", "remove"]
+    flags: tuple[str, ...]
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """COPY and MOVE."""
+
+    numbers: NumSet
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge:
+    """UID EXPUNGE's set; None for EXPUNGE."""
+
+    numbers: NumSet | None = None
+
+
+Command = (
+    Bare | Id | Login | Authenticate | Enable | Select | Named | Rename | List | Status | Append | Fetch | Store | Search | Copy | Expunge
+)

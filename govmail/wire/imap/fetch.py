@@ -1,0 +1,187 @@
+"""FETCH items: what may be asked for, and under which name it is answered.
+
+Invariants: `parse(print(item)) = item`; a section is resolved against the stored part offsets without touching the body.
+
+RFC 3501 §6.4.5, §7.4.2; RFC 9051 §6.4.5.1 (sections).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from govmail.errors import SyntaxProblem
+from govmail.wire.imap.responses import astring
+from govmail.wire.imap.tokens import Tokens
+
+PARTIAL_LIMIT = 0xFFFFFFFF
+
+
+class Plain(Enum):
+    """Items without parameters; the value is the name on the wire."""
+
+    UID = b"UID"
+    FLAGS = b"FLAGS"
+    INTERNALDATE = b"INTERNALDATE"
+    SIZE = b"RFC822.SIZE"
+    ENVELOPE = b"ENVELOPE"
+    BODY = b"BODY"
+    BODYSTRUCTURE = b"BODYSTRUCTURE"
+
+
+class Text(Enum):
+    """section-msgtext and section-text; FULL is the empty one."""
+
+    FULL = b""
+    HEADER = b"HEADER"
+    FIELDS = b"HEADER.FIELDS"
+    FIELDS_NOT = b"HEADER.FIELDS.NOT"
+    TEXT = b"TEXT"
+    MIME = b"MIME"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """BODY[...]: part numbers, which text of that part, and the field names as written."""
+
+    path: tuple[int, ...] = ()
+    text: Text = Text.FULL
+    fields: tuple[bytes, ...] = ()
+
+    def __bytes__(self) -> bytes:
+        pieces = [b"%d" % number for number in self.path]
+        if self.text is not Text.FULL:
+            pieces.append(self.text.value)
+        spec = b".".join(pieces)
+        if self.fields:
+            spec += b" (" + b" ".join(map(astring, self.fields)) + b")"
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class BodySection:
+    """BODY[section]<first.count>, or one of the RFC822 items, which are the same under another name."""
+
+    section: Section
+    peek: bool = False
+    partial: tuple[int, int] | None = None
+    alias: bytes = b""  # RFC822, RFC822.HEADER, RFC822.TEXT
+
+    @property
+    def label(self) -> bytes:
+        """The name in the response: without PEEK, and only the origin octet of a partial (RFC 3501 §7.4.2)."""
+        if self.alias:
+            return self.alias
+        origin = b"<%d>" % self.partial[0] if self.partial else b""
+        return b"BODY[%b]%b" % (bytes(self.section), origin)
+
+    def __bytes__(self) -> bytes:
+        if self.alias:
+            return self.alias
+        partial = b"<%d.%d>" % self.partial if self.partial else b""
+        return b"BODY%b[%b]%b" % (b".PEEK" if self.peek else b"", bytes(self.section), partial)
+
+
+Item = Plain | BodySection
+
+_MACROS: dict[bytes, tuple[Item, ...]] = {
+    b"FAST": (Plain.FLAGS, Plain.INTERNALDATE, Plain.SIZE),
+    b"ALL": (Plain.FLAGS, Plain.INTERNALDATE, Plain.SIZE, Plain.ENVELOPE),
+    b"FULL": (Plain.FLAGS, Plain.INTERNALDATE, Plain.SIZE, Plain.ENVELOPE, Plain.BODY),
+}
+_RFC822 = {
+    b"RFC822": BodySection(Section(), alias=b"RFC822"),
+    b"RFC822.HEADER": BodySection(Section((), Text.HEADER), peek=True, alias=b"RFC822.HEADER"),
+    b"RFC822.TEXT": BodySection(Section((), Text.TEXT), alias=b"RFC822.TEXT"),
+}
+_PLAIN = {item.value: item for item in Plain}
+_NAME = re.compile(rb"[A-Za-z0-9]+(?:\.[A-Za-z]+)*")
+_PART = re.compile(rb"([1-9][0-9]{0,5})\.?")
+_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
+_PARTIAL = re.compile(rb"<([0-9]{1,10})\.([0-9]{1,10})>")
+
+PATH_LIMIT = 100  # deeper than any stored structure
+FIELDS_LIMIT = 200
+ITEMS_LIMIT = 200
+
+
+def parse_items(tokens: Tokens) -> tuple[Item, ...]:
+    """fetch-att / "(" fetch-att *(SP fetch-att) ")" / macro. Each item once, in the order given. Raises SyntaxProblem."""
+    if tokens.peek() != b"(":
+        for name in (b"FAST", b"ALL", b"FULL"):
+            start = tokens.at
+            if tokens.take(name):
+                if tokens.peek() in (b"", b" "):
+                    return _MACROS[name]
+                tokens.at = start
+        return (parse_item(tokens),)
+    items = tuple(dict.fromkeys(tokens.items(lambda: parse_item(tokens))))
+    if len(items) > ITEMS_LIMIT:
+        raise SyntaxProblem("too many FETCH items")
+    return items
+
+
+def parse_item(tokens: Tokens) -> Item:
+    name = tokens.match(_NAME, "a FETCH item")[0].upper()
+    if name in (b"BODY", b"BODY.PEEK") and tokens.peek() == b"[":
+        return _body(tokens, peek=name == b"BODY.PEEK")
+    item = _PLAIN.get(name) or _RFC822.get(name)
+    if item is None:
+        raise SyntaxProblem("unknown FETCH item")
+    return item
+
+
+def _body(tokens: Tokens, *, peek: bool) -> BodySection:
+    tokens.expect(b"[")
+    path: list[int] = []
+    while (number := tokens.try_match(_PART)) is not None:
+        path.append(int(number[1]))
+        if len(path) > PATH_LIMIT:
+            raise SyntaxProblem("section too deep")
+        if not number[0].endswith(b"."):
+            break
+    else:
+        number = None
+    text = Text.FULL
+    fields: tuple[bytes, ...] = ()
+    found = tokens.try_match(_TEXT) if number is None else None
+    if found is not None:
+        text = Text(found[0].upper())
+        if text is Text.MIME and not path:
+            raise SyntaxProblem("MIME needs a part number")
+        if text in (Text.FIELDS, Text.FIELDS_NOT):
+            tokens.space()
+            fields = tokens.items(tokens.astring)
+            if len(fields) > FIELDS_LIMIT:
+                raise SyntaxProblem("too many header fields")
+    elif path and number is None:
+        raise SyntaxProblem("bad section")
+    tokens.expect(b"]")
+    partial = tokens.try_match(_PARTIAL)
+    if partial is None:
+        return BodySection(Section(tuple(path), text, fields), peek)
+    first, count = int(partial[1]), int(partial[2])
+    if first > PARTIAL_LIMIT or not 0 < count <= PARTIAL_LIMIT:
+        raise SyntaxProblem("bad partial")
+    return BodySection(Section(tuple(path), text, fields), peek, (first, count))
+
+
+def select_fields(header: bytes, names: frozenset[bytes], *, invert: bool = False) -> bytes:
+    """The fields of `header` whose names (in lower case) are in `names`, as they stand, with an empty line at the end.
+
+    With `invert` the others (RFC 3501 §6.4.5: HEADER.FIELDS, HEADER.FIELDS.NOT). The header may end with or without its
+    empty line and may have any line ends.
+    """
+    kept: list[bytes] = []
+    keeping = False
+    for line in header.split(b"\n"):
+        if line in (b"\r", b""):
+            break
+        if line[:1] not in (b" ", b"\t"):
+            name, colon, _ = line.partition(b":")
+            keeping = bool(colon) and ((name.rstrip(b" \t").lower() in names) is not invert)
+        if keeping:
+            kept.append(line + b"\n")
+    kept.append(b"\r\n")
+    return b"".join(kept)

@@ -1,0 +1,316 @@
+"""Turns a framed command into a typed one.
+
+Invariants: every parser takes the whole command or raises SyntaxProblem; none knows states, the store or the clock.
+
+RFC 3501 §9 and the ABNF of the extensions named in `commands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from govmail.errors import SyntaxProblem
+from govmail.wire.imap import commands as c
+from govmail.wire.imap.fetch import parse_items
+from govmail.wire.imap.search import parse_keys
+from govmail.wire.imap.tokens import Tokens
+from govmail.wire.imap.utf7 import decode
+
+ID_PAIRS = 30  # RFC 2971 §3.3
+ID_OCTETS = 1024
+PATTERNS = 100
+FLAGS = 100
+
+STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN")
+SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
+RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
+SYSTEM_FLAGS = {flag.lower(): flag for flag in ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")}
+
+Parser = Callable[[Tokens], c.Command]
+
+
+def parse_start(tokens: Tokens) -> tuple[bytes, str]:
+    """Tag and name in capitals ("UID FETCH" is one name). Raises SyntaxProblem."""
+    tag = tokens.tag()
+    tokens.space()
+    name = tokens.word()
+    if name == b"UID":
+        tokens.space()
+        name = b"UID " + tokens.word()
+    return tag, name.decode("ascii", "replace")
+
+
+def bare(tokens: Tokens) -> c.Bare:
+    tokens.end()
+    return c.Bare()
+
+
+def identify(tokens: Tokens) -> c.Id:
+    """"(" *(string SP nstring) ")" / nil. Accepts every form that clients send: empty list, empty values, any case."""
+    tokens.space()
+    if tokens.take(b"NIL"):
+        tokens.end()
+        return c.Id(())
+    fields = tokens.items(tokens.nstring, empty=True)
+    tokens.end()
+    if len(fields) % 2 or len(fields) > 2 * ID_PAIRS or sum(len(field or b"") for field in fields) > ID_OCTETS * ID_PAIRS:
+        raise SyntaxProblem("bad ID list")
+    words = [(field or b"").decode("utf-8", "replace") for field in fields]
+    return c.Id(tuple((words[i].lower(), words[i + 1]) for i in range(0, len(words), 2)))
+
+
+def login(tokens: Tokens) -> c.Login:
+    tokens.space()
+    name = tokens.astring()
+    tokens.space()
+    password = tokens.astring()
+    tokens.end()
+    return c.Login(name, password)
+
+
+def authenticate(tokens: Tokens) -> c.Authenticate:
+    tokens.space()
+    mechanism = tokens.word().decode("ascii", "replace")
+    initial = None
+    if tokens.peek() == b" ":
+        tokens.space()
+        initial = tokens.astring()  # base64 or "=" (RFC 4959 §3)
+    tokens.end()
+    return c.Authenticate(mechanism, initial)
+
+
+def enable(tokens: Tokens) -> c.Enable:
+    names: list[str] = []
+    while tokens.peek() == b" ":
+        tokens.space()
+        names.append(tokens.word().decode("ascii", "replace"))
+    tokens.end()
+    if not names:
+        raise SyntaxProblem("ENABLE needs a capability")
+    return c.Enable(tuple(names))
+
+
+def select(tokens: Tokens) -> c.Select:
+    tokens.space()
+    name = tokens.mailbox()
+    tokens.end()
+    return c.Select(name)
+
+
+def named(tokens: Tokens) -> c.Named:
+    tokens.space()
+    name = tokens.mailbox()
+    tokens.end()
+    return c.Named(name)
+
+
+def create(tokens: Tokens) -> c.Named:
+    """CREATE SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"] (RFC 6154 §3)."""
+    tokens.space()
+    name = tokens.mailbox()
+    use = None
+    if tokens.peek() == b" ":
+        tokens.space()
+        tokens.expect(b"(USE ")
+        uses = tokens.items(tokens.flag, empty=True)
+        tokens.expect(b")")
+        if len(uses) > 1:
+            raise SyntaxProblem("one special use for a mailbox")
+        use = uses[0] if uses else None
+    tokens.end()
+    return c.Named(name, use)
+
+
+def rename(tokens: Tokens) -> c.Rename:
+    tokens.space()
+    old = tokens.mailbox()
+    tokens.space()
+    new = tokens.mailbox()
+    tokens.end()
+    return c.Rename(old, new)
+
+
+def list_(tokens: Tokens) -> c.List:
+    """LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258 §6, RFC 5819 §4, RFC 6154 §6)."""
+    tokens.space()
+    extended = False
+    chosen: frozenset[str] = frozenset()
+    if tokens.peek() == b"(":
+        extended = True
+        chosen = _options(tokens.items(tokens.word, empty=True), SELECT_OPTIONS)
+        if chosen == {"RECURSIVEMATCH"}:
+            raise SyntaxProblem("RECURSIVEMATCH needs another option")  # RFC 5258 §3.1
+        tokens.space()
+    reference = _reference(tokens)
+    tokens.space()
+    if tokens.peek() == b"(":
+        extended = True
+        patterns = tokens.items(lambda: _pattern(tokens))
+        if len(patterns) > PATTERNS:
+            raise SyntaxProblem("too many patterns")
+    else:
+        patterns = (_pattern(tokens),)
+    returns: frozenset[str] = frozenset()
+    status: tuple[bytes, ...] = ()
+    if tokens.peek() == b" ":
+        tokens.space()
+        tokens.expect(b"RETURN ")
+        extended = True
+        options = tokens.items(lambda: _return_option(tokens), empty=True)
+        returns = _options([name for name, _ in options], RETURN_OPTIONS)
+        status = next((items for name, items in options if name == b"STATUS"), ())
+    tokens.end()
+    return c.List(reference, patterns, chosen, returns, status, extended)
+
+
+def lsub(tokens: Tokens) -> c.List:
+    tokens.space()
+    reference = _reference(tokens)
+    tokens.space()
+    pattern = _pattern(tokens)
+    tokens.end()
+    return c.List(reference, (pattern,))
+
+
+def _reference(tokens: Tokens) -> str:
+    return decode(tokens.astring())
+
+
+def _pattern(tokens: Tokens) -> str:
+    return decode(tokens.list_mailbox())
+
+
+def _options(words: list[bytes] | tuple[bytes, ...], known: frozenset[str]) -> frozenset[str]:
+    names = frozenset(word.decode("ascii", "replace") for word in words)
+    if names - known:
+        raise SyntaxProblem("unknown LIST option")
+    return names
+
+
+def _return_option(tokens: Tokens) -> tuple[bytes, tuple[bytes, ...]]:
+    name = tokens.word()
+    if name != b"STATUS":
+        return name, ()
+    tokens.space()
+    return name, _status_items(tokens)
+
+
+def _status_items(tokens: Tokens) -> tuple[bytes, ...]:
+    items = tokens.items(tokens.word)
+    if any(item not in STATUS_ITEMS for item in items):
+        raise SyntaxProblem("unknown STATUS item")
+    return tuple(dict.fromkeys(items))
+
+
+def status(tokens: Tokens) -> c.Status:
+    tokens.space()
+    name = tokens.mailbox()
+    tokens.space()
+    items = _status_items(tokens)
+    tokens.end()
+    return c.Status(name, items)
+
+
+def append_head(tokens: Tokens) -> c.Append:
+    """"APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: all but the octets of the literal, which are elsewhere."""
+    tokens.space()
+    name = tokens.mailbox()
+    tokens.space()
+    flags: tuple[str, ...] = ()
+    when = None
+    if tokens.peek() == b"(":
+        flags = _flags(tokens)
+        tokens.space()
+    if tokens.peek() == b'"':
+        when = tokens.date_time()
+        tokens.space()
+    return c.Append(name, flags, when)
+
+
+def append(tokens: Tokens) -> c.Append:
+    """The whole command after its message has been taken: nothing may follow (no MULTIAPPEND)."""
+    command = append_head(tokens)
+    tokens.literal_size()
+    tokens.end()
+    return command
+
+
+def fetch(tokens: Tokens) -> c.Fetch:
+    tokens.space()
+    numbers = tokens.number_set()
+    tokens.space()
+    items = parse_items(tokens)
+    tokens.end()
+    return c.Fetch(numbers, items)
+
+
+_OPERATIONS: dict[bytes, Literal["set", "add", "remove"]] = {b"": "set", b"+": "add", b"-": "remove"}
+
+
+def store(tokens: Tokens) -> c.Store:
+    """store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))"""
+    tokens.space()
+    numbers = tokens.number_set()
+    tokens.space()
+    sign = tokens.peek() if tokens.peek() in (b"+", b"-") else b""
+    tokens.expect(sign + b"FLAGS")
+    silent = tokens.take(b".SILENT")
+    tokens.space()
+    if tokens.peek() == b"(":
+        flags = _flags(tokens)
+    else:
+        words = [tokens.flag()]
+        while tokens.peek() == b" ":
+            tokens.space()
+            words.append(tokens.flag())
+        flags = _known(words)
+    tokens.end()
+    return c.Store(numbers, _OPERATIONS[sign], flags, silent)
+
+
+def _flags(tokens: Tokens) -> tuple[str, ...]:
+    return _known(tokens.items(tokens.flag, empty=True))
+
+
+def _known(words: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """System flags in their usual case; \\Recent is the server's alone and ignored (RFC 3501 §2.3.2); each once."""
+    if len(words) > FLAGS:
+        raise SyntaxProblem("too many flags")
+    found: dict[str, str] = {}
+    for word in words:
+        lower = word.lower()
+        if word.startswith("\\") and lower not in SYSTEM_FLAGS:
+            if lower == "\\recent":
+                continue
+            raise SyntaxProblem("unknown system flag")
+        found.setdefault(lower, SYSTEM_FLAGS.get(lower, word))
+    return tuple(found.values())
+
+
+def search(tokens: Tokens) -> c.Search:
+    tokens.space()
+    key = parse_keys(tokens)
+    tokens.end()
+    return c.Search(key)
+
+
+def copy(tokens: Tokens) -> c.Copy:
+    tokens.space()
+    numbers = tokens.number_set()
+    tokens.space()
+    name = tokens.mailbox()
+    tokens.end()
+    return c.Copy(numbers, name)
+
+
+def expunge_uids(tokens: Tokens) -> c.Expunge:
+    tokens.space()
+    numbers = tokens.number_set()
+    tokens.end()
+    return c.Expunge(numbers)
+
+
+def expunge(tokens: Tokens) -> c.Expunge:
+    tokens.end()
+    return c.Expunge()

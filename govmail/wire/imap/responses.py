@@ -1,0 +1,134 @@
+"""Writes what the server says.
+
+Invariants: a quoted string never has CR, LF, NUL or 8-bit octets in it – such text becomes a literal; every response
+is whole lines with CR LF.
+
+RFC 3501 §4.3, §7, §9; RFC 5530 (response codes); RFC 4315 (UIDPLUS).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+from govmail.wire.imap import utf7
+from govmail.wire.imap.numset import Range, print_ranges
+
+MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_EPOCH = date(1970, 1, 1)
+
+_ASTRING = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+\Z')
+_QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
+QUOTED_LIMIT = 1000  # longer strings become literals; some clients have short line buffers
+
+
+def string(octets: bytes) -> bytes:
+    """As a quoted string where that is allowed, else as a literal (R-22: never 8-bit inside quotes)."""
+    if len(octets) <= QUOTED_LIMIT and _QUOTABLE.match(octets):
+        return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return b"{%d}\r\n" % len(octets) + octets
+
+
+def nstring(octets: bytes | None) -> bytes:
+    return b"NIL" if octets is None else string(octets)
+
+
+def astring(octets: bytes) -> bytes:
+    """As an atom where that is allowed, else as `string` does."""
+    return octets if _ASTRING.match(octets) and octets.upper() != b"NIL" else string(octets)
+
+
+def mailbox(name: str) -> bytes:
+    """A mailbox name, in modified UTF-7."""
+    return astring(utf7.encode(name))
+
+
+def text(words: str) -> bytes:
+    """resp-text for people: 7-bit, one line, never empty, not to be taken for a response code."""
+    octets = re.sub(r"[^\x20-\x7e]+", "?", words).strip()[:400].encode("ascii")
+    return octets.lstrip(b"[") or b"done"
+
+
+# -- lines --------------------------------------------------------------------------------------------------------
+
+
+def tagged(tag: bytes, condition: bytes, words: str, code: bytes = b"") -> bytes:
+    """`tag OK [CODE] words`; `condition` is OK, NO or BAD."""
+    return b"%b %b %b%b\r\n" % (tag, condition, b"[%b] " % code if code else b"", text(words))
+
+
+def untagged(condition: bytes, words: str, code: bytes = b"") -> bytes:
+    return tagged(b"*", condition, words, code)
+
+
+def capability(names: Iterable[str]) -> bytes:
+    """The capability list without `*` and line end, as a response or a code has it."""
+    return b"CAPABILITY " + " ".join(names).encode("ascii")
+
+
+def exists(count: int) -> bytes:
+    return b"* %d EXISTS\r\n" % count
+
+
+def recent(count: int) -> bytes:
+    return b"* %d RECENT\r\n" % count
+
+
+def expunges(numbers: Iterable[int]) -> bytes:
+    """EXPUNGE for each sequence number; the caller has them in descending order, so that none moves another."""
+    return b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
+
+
+def flags(names: Iterable[str]) -> bytes:
+    return b"(" + " ".join(names).encode("ascii") + b")"
+
+
+def list_line(verb: bytes, attributes: Sequence[str], name: str, *, separator: bytes = b'"/"') -> bytes:
+    """LIST or LSUB (RFC 3501 §7.2.2)."""
+    return b"* %b %b %b %b\r\n" % (verb, flags(attributes), separator, mailbox(name))
+
+
+def status_line(name: str, items: Sequence[tuple[bytes, int]]) -> bytes:
+    return b"* STATUS %b (%b)\r\n" % (mailbox(name), b" ".join([b"%b %d" % item for item in items]))
+
+
+def search_line(numbers: Iterable[int]) -> bytes:
+    return b"* SEARCH" + b"".join([b" %d" % number for number in numbers]) + b"\r\n"
+
+
+def append_uid(uidvalidity: int, uid: int) -> bytes:
+    """APPENDUID (RFC 4315 §3)."""
+    return b"APPENDUID %d %d" % (uidvalidity, uid)
+
+
+def copy_uid(uidvalidity: int, source: Sequence[Range], target: Sequence[Range]) -> bytes:
+    """COPYUID (RFC 4315 §3)."""
+    return b"COPYUID %d %b %b" % (uidvalidity, print_ranges(source), print_ranges(target))
+
+
+# -- dates --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _day(number: int) -> bytes:
+    day = _EPOCH + timedelta(days=number)
+    return b"%2d-%b-%04d" % (day.day, MONTH_NAMES[day.month - 1].encode(), day.year)
+
+
+def internal_date(seconds: int) -> bytes:
+    """date-time, quoted, in UTC; `seconds` since the epoch."""
+    day, rest = divmod(seconds, 86_400)
+    hour, rest = divmod(rest, 3600)
+    return b'"%b %02d:%02d:%02d +0000"' % (_day(day), hour, rest // 60, rest % 60)
+
+
+def date_time(moment: datetime) -> bytes:
+    """date-time, quoted, of an aware moment."""
+    return internal_date(int(moment.astimezone(UTC).timestamp()))
+
+
+def plain_date(day: date) -> bytes:
+    """date-text, as SEARCH has it."""
+    return b"%d-%b-%04d" % (day.day, MONTH_NAMES[day.month - 1].encode(), day.year)

@@ -1,0 +1,254 @@
+"""SEARCH keys, and the charset of what is searched for.
+
+Invariants: `parse(print(key)) = key`; depth and number of keys are bounded; text is str once it has left this module.
+
+RFC 3501 §6.4.4. Charsets: every Chinese label is read as GB 18030, which contains GB 2312 and GBK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+
+from govmail.errors import SyntaxProblem
+from govmail.wire.imap.numset import NumSet
+from govmail.wire.imap.responses import astring, plain_date
+from govmail.wire.imap.tokens import Tokens
+
+CHARSETS = ("US-ASCII", "UTF-8", "GB2312", "GBK", "GB18030")
+_CODECS = {"US-ASCII": "ascii", "ASCII": "ascii", "UTF-8": "utf-8", "UTF8": "utf-8", "GB2312": "gb18030", "GBK": "gb18030", "GB18030": "gb18030", "GB_2312-80": "gb18030", "CP936": "gb18030", "EUC-CN": "gb18030"}
+
+
+class BadCharset(SyntaxProblem):
+    """Not a syntax error to the client: NO [BADCHARSET (...)] (RFC 3501 §7.1)."""
+
+    text = "charset not supported"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    one: Key
+    other: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """SEEN, UNSEEN and the like: `name` as in FETCH FLAGS (`\\Seen`), or a keyword."""
+
+    name: str
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """RECENT, and OLD when not `present`."""
+
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    numbers: NumSet
+    uid: bool = False
+
+
+class When(Enum):
+    """Which date a date key is about."""
+
+    INTERNAL = ""
+    SENT = "SENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """BEFORE, ON, SINCE and SENT...: `relation` is the key without SENT."""
+
+    when: When
+    relation: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """LARGER (or else SMALLER) than `octets`."""
+
+    larger: bool
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderContains:
+    """FROM, SUBJECT … and HEADER; `name` in capitals; an empty `text` asks whether the field is there."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """TEXT (header too) or BODY."""
+
+    scope: str
+    text: str
+
+
+Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains
+
+
+_FLAG_KEYS = {
+    b"ANSWERED": HasFlag("\\Answered"), b"UNANSWERED": HasFlag("\\Answered", False),
+    b"DELETED": HasFlag("\\Deleted"), b"UNDELETED": HasFlag("\\Deleted", False),
+    b"DRAFT": HasFlag("\\Draft"), b"UNDRAFT": HasFlag("\\Draft", False),
+    b"FLAGGED": HasFlag("\\Flagged"), b"UNFLAGGED": HasFlag("\\Flagged", False),
+    b"SEEN": HasFlag("\\Seen"), b"UNSEEN": HasFlag("\\Seen", False),
+}  # fmt: skip
+_FIELDS = (b"BCC", b"CC", b"FROM", b"SUBJECT", b"TO")
+_NEW = And((Recent(), HasFlag("\\Seen", False)))
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One SEARCH being read."""
+
+    tokens: Tokens
+    codec: str | None
+    left: int  # keys that may still come
+
+    def keys(self) -> Key:
+        """search-key *(SP search-key), all of which must hold."""
+        found = [self.key(0)]
+        while self.tokens.peek() == b" ":
+            self.tokens.space()
+            if not self.tokens.peek():
+                break
+            found.append(self.key(0))
+        return found[0] if len(found) == 1 else And(tuple(found))
+
+    def key(self, depth: int) -> Key:
+        self.left -= 1
+        if self.left < 0 or depth > self.tokens.depth_limit:
+            raise SyntaxProblem("SEARCH too complex")
+        tokens = self.tokens
+        first = tokens.peek()
+        if first == b"(":
+            inner = tokens.items(lambda: self.key(depth + 1))
+            return inner[0] if len(inner) == 1 else And(inner)
+        if first.isdigit() or first == b"*":
+            return Numbers(tokens.number_set())
+        return self._named(tokens.word(), depth)
+
+    def _named(self, name: bytes, depth: int) -> Key:
+        tokens = self.tokens
+        if name in _FLAG_KEYS:
+            return _FLAG_KEYS[name]
+        if name == b"ALL":
+            return All()
+        if name == b"NEW":
+            return _NEW
+        if name in (b"RECENT", b"OLD"):
+            return Recent(name == b"RECENT")
+        tokens.space()
+        if name == b"NOT":
+            return Not(self.key(depth + 1))
+        if name == b"OR":
+            one = self.key(depth + 1)
+            tokens.space()
+            return Or(one, self.key(depth + 1))
+        if name == b"UID":
+            return Numbers(tokens.number_set(), uid=True)
+        if name in (b"KEYWORD", b"UNKEYWORD"):
+            return HasFlag(tokens.flag(), name == b"KEYWORD")
+        if name in (b"LARGER", b"SMALLER"):
+            return Size(name == b"LARGER", tokens.number())
+        if name in (b"BEFORE", b"ON", b"SINCE"):
+            return Dated(When.INTERNAL, name.decode(), tokens.date())
+        if name in (b"SENTBEFORE", b"SENTON", b"SENTSINCE"):
+            return Dated(When.SENT, name[4:].decode(), tokens.date())
+        if name in _FIELDS:
+            return HeaderContains(name.decode(), self._text())
+        if name in (b"TEXT", b"BODY"):
+            return Contains(name.decode(), self._text())
+        if name == b"HEADER":
+            field = tokens.astring()
+            tokens.space()
+            if not field.isascii():
+                raise SyntaxProblem("bad header field name")
+            return HeaderContains(field.decode("ascii").upper(), self._text())
+        raise SyntaxProblem("unknown SEARCH key")
+
+    def _text(self) -> str:
+        octets = self.tokens.astring()
+        if self.codec is None:
+            return guess(octets)
+        try:
+            return octets.decode(self.codec)
+        except UnicodeDecodeError:
+            if self.codec == "ascii":
+                return guess(octets)
+            raise SyntaxProblem("text is not in the charset that was named") from None
+
+
+def parse_keys(tokens: Tokens) -> Key:
+    """["CHARSET" SP astring SP] search-key *(SP search-key). Raises SyntaxProblem, BadCharset."""
+    codec = None
+    if tokens.take(b"CHARSET "):
+        label = tokens.astring()
+        tokens.space()
+        codec = _CODECS.get(label.decode("ascii", "replace").upper())
+        if codec is None:
+            raise BadCharset
+    return _Reader(tokens, codec, tokens.key_limit).keys()
+
+
+def guess(octets: bytes) -> str:
+    """Text without a charset: UTF-8, else GB 18030, else as much as there is (Foxmail and others send raw GB2312)."""
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("gb18030", "replace")
+
+
+def print_key(key: Key) -> bytes:
+    """The key as a client writes it, text in UTF-8."""
+    match key:
+        case And(keys):
+            return b"(" + b" ".join(map(print_key, keys)) + b")"
+        case Or(one, other):
+            return b"OR %b %b" % (print_key(one), print_key(other))
+        case Not(inner):
+            return b"NOT " + print_key(inner)
+        case All():
+            return b"ALL"
+        case HasFlag(name, present):
+            if name.startswith("\\"):
+                return (b"" if present else b"UN") + name[1:].upper().encode()
+            return (b"KEYWORD " if present else b"UNKEYWORD ") + name.encode()
+        case Recent(present):
+            return b"RECENT" if present else b"OLD"
+        case Numbers(numbers, uid):
+            return (b"UID " if uid else b"") + bytes(numbers)
+        case Dated(when, relation, day):
+            return (when.value + relation).encode() + b" " + plain_date(day)
+        case Size(larger, octets):
+            return b"%b %d" % (b"LARGER" if larger else b"SMALLER", octets)
+        case HeaderContains(name, text):
+            lead = name.encode() if name.encode() in _FIELDS else b"HEADER " + astring(name.encode())
+            return lead + b" " + astring(text.encode())
+        case Contains(scope, text):
+            return scope.encode() + b" " + astring(text.encode())
