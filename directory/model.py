@@ -71,7 +71,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A civil servant. `addresses`: the primary first. `stamp` changes with password, state and unit.
+    """A civil servant. `addresses`: the primary first, then the aliases by key. `stamp` changes with password, state and unit.
 
     `quota_octets`: None = no limit.
     """
@@ -296,7 +296,7 @@ class DirectoryService(Protocol):
         """To another unit; addresses stay. Changes the stamp."""
 
     async def add_alias(self, person_id: str, address: Address) -> Person:
-        """One more address, last in the list."""
+        """One more address."""
 
     async def remove_alias(self, person_id: str, address: Address) -> Person:
         """BadInput for the primary. The address stays bound to the person in the ledger for the term."""
