@@ -231,8 +231,7 @@ def _delivery_status(notice: Notice) -> bytes:
     utf8 = notice.smtputf8
     groups = [[f"Reporting-MTA: dns; {notice.hostname}", f"Arrival-Date: {format_datetime(notice.arrival)}"]]
     if notice.envid is not None:
-        # RFC 3464 §2.2.1: xtext decoded; what would not be printable is hidden again
-        groups[0].insert(0, f"Original-Envelope-Id: {xtext(notice.envid) if not _plain(notice.envid) else notice.envid}")
+        groups[0].insert(0, f"Original-Envelope-Id: {_field_text(notice.envid, utf8=utf8)}")
     for report in notice.reports:
         group = [
             f"Final-Recipient: {typed_address(str(report.recipient), utf8=utf8)}",
@@ -260,18 +259,6 @@ def _field_text(text: str, *, utf8: bool) -> str:
     while len(clean.encode()) > 900:
         clean = clean[: len(clean) * 3 // 4]
     return clean if utf8 or clean.isascii() else _word(clean)
-
-
-def _plain(text: str) -> bool:
-    return all("!" <= char <= "~" for char in text)
-
-
-def xtext(text: str) -> str:
-    """RFC 3461 §4: all but `!`…`~` without `+` and `=` becomes +HH, octet by octet."""
-    return "".join(
-        char if "!" <= char <= "~" and char not in "+=" else "".join(f"+{octet:02X}" for octet in char.encode())
-        for char in text
-    )
 
 
 def utf8_xtext(address: str) -> str:

@@ -26,10 +26,11 @@ from aiosmtplib.response import SMTPResponse
 
 from govmail.config import Queue
 from govmail.mail.address import Path
-from govmail.mail.dsn import utf8_xtext, xtext
-from govmail.mail.envelope import DEFAULT_NOTIFY, Notify, Recipient
+from govmail.mail.dsn import utf8_xtext
+from govmail.mail.envelope import Body, Recipient
 from govmail.relay.outcome import Answer, Outcome, Result, from_reply, ours
 from govmail.relay.route import Endpoint
+from govmail.wire.smtp import Command, Data, Ehlo, Mail, Rcpt, Rset, print_command
 
 _QUIT_SECONDS = 5.0
 
@@ -144,12 +145,12 @@ class Session:
             raise _ServerFailed(self._answer(SMTPResponse(error.code, error.message))) from error
 
     async def _greet(self) -> None:
-        response = await self._command(f"EHLO {self._hostname}")
+        response = await self._command(Ehlo(self._hostname))
         if response.code == 250:
             self._smtp.last_ehlo_response = response
             return
         if response.code // 100 == 5:
-            response = await self._command(f"HELO {self._hostname}")
+            response = await self._command(Ehlo(self._hostname, extended=False))
         if response.code != 250:
             raise _ServerFailed(self._answer(response))
 
@@ -211,9 +212,9 @@ class Session:
 
     # -- commands and answers ----------------------------------------------------------------------------------
 
-    async def _command(self, line: str) -> SMTPResponse:
+    async def _command(self, command: Command) -> SMTPResponse:
         """One command, one reply. 421 ends the session, whatever was asked (RFC 5321 §3.8)."""
-        response = await self._smtp.execute_command(line.encode(), timeout=self._queue.command_seconds)
+        response = await self._smtp.execute_command(print_command(command), timeout=self._queue.command_seconds)
         if response.code == 421:
             raise _ServerFailed(self._answer(response))
         return response
@@ -234,7 +235,7 @@ class Session:
         """MAIL, RCPT for all who are pending, DATA. Those that the server finds too many for one transaction stay pending."""
         if not self._possible(shipment):
             return
-        response = await self._command(f"MAIL FROM:<{shipment.sender}>{self._mail_parameters(shipment)}")
+        response = await self._command(self._mail(shipment))
         if response.code // 100 != 2:
             answer = self._answer(response)
             if answer.result is Result.PERMANENT:
@@ -243,7 +244,7 @@ class Session:
             raise _ServerFailed(answer)
         accepted = await self._recipients()
         if not accepted:
-            await self._command("RSET")
+            await self._command(Rset())
             return
         await self._data(shipment, accepted)
 
@@ -262,30 +263,26 @@ class Session:
             self._settle([one for one in self.pending if not one.address.ascii], answer)
         return bool(self.pending)
 
-    def _mail_parameters(self, shipment: Shipment) -> str:
+    def _mail(self, shipment: Shipment) -> Mail:
+        """MAIL with the parameters that the server knows."""
         offers = self._smtp.supports_extension
-        parameters = []
-        if offers("size"):
-            parameters.append(f"SIZE={shipment.size}")
-        if shipment.eight_bit and offers("8bitmime"):
-            parameters.append("BODY=8BITMIME")
         sender = shipment.sender.address
         addresses = [one.address for one in self.pending] + ([sender] if sender else [])
-        if shipment.utf8_header or not all(address.ascii for address in addresses):
-            parameters.append("SMTPUTF8")
-        if offers("dsn"):
-            if shipment.ret_full is not None:
-                parameters.append("RET=FULL" if shipment.ret_full else "RET=HDRS")
-            if shipment.envid is not None:
-                parameters.append(f"ENVID={xtext(shipment.envid)}")
-        return "".join(f" {one}" for one in parameters)
+        return Mail(
+            shipment.sender,
+            size=shipment.size if offers("size") else None,
+            body=Body.EIGHTBITMIME if shipment.eight_bit and offers("8bitmime") else Body.SEVENBIT,
+            smtputf8=shipment.utf8_header or not all(address.ascii for address in addresses),
+            ret_full=shipment.ret_full if offers("dsn") else None,
+            envid=shipment.envid if offers("dsn") else None,
+        )
 
     async def _recipients(self) -> list[Recipient]:
         """RCPT for each who is pending; returns the accepted ones, who stay pending."""
         accepted: list[Recipient] = []
         temporary: list[tuple[Recipient, Answer]] = []
         for recipient in list(self.pending):
-            response = await self._command(f"RCPT TO:<{recipient.address}>{self._rcpt_parameters(recipient)}")
+            response = await self._command(self._rcpt(recipient))
             if response.code in (250, 251):
                 accepted.append(recipient)
                 continue
@@ -300,21 +297,16 @@ class Session:
             self._settle([recipient], answer)
         return accepted
 
-    def _rcpt_parameters(self, recipient: Recipient) -> str:
+    def _rcpt(self, recipient: Recipient) -> Rcpt:
         if not self._smtp.supports_extension("dsn"):
-            return ""
-        parameters = ""
-        if recipient.notify != DEFAULT_NOTIFY:
-            words = ",".join(flag.name or "" for flag in Notify if flag and flag in recipient.notify)
-            parameters += f" NOTIFY={words or 'NEVER'}"
-        if recipient.orcpt is not None:
-            kind, _, address = recipient.orcpt.partition(";")
-            spelt = utf8_xtext(address) if kind.lower() == "utf-8" else xtext(address)
-            parameters += f" ORCPT={kind};{spelt}"
-        return parameters
+            return Rcpt(recipient.address)
+        orcpt = recipient.orcpt
+        if orcpt is not None and not orcpt.isascii():
+            orcpt = utf8_xtext(orcpt)
+        return Rcpt(recipient.address, recipient.notify, orcpt)
 
     async def _data(self, shipment: Shipment, accepted: Sequence[Recipient]) -> None:
-        response = await self._command("DATA")
+        response = await self._command(Data())
         if response.code == 354:
             answer = await self._message(shipment)
         elif response.code // 100 == 2:
