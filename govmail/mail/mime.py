@@ -10,11 +10,15 @@ RFC 5322, RFC 2045-2047, RFC 3501 §7.4.2 / RFC 9051 §7.5.2, RFC 8970 (PREVIEW)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from govmail.mail.content import extract, header_text
 from govmail.mail.header import Bounds, Header
 from govmail.mail.message import Message
 from govmail.mail.parts import Part, Span, dump, find, load, section
+from govmail.mail.scan import part_of, scan
+from govmail.mail.structure import envelope, structure
+from govmail.mail.text import fold
 
 __all__ = ["Digest", "Part", "Span", "digest_message", "dump", "find", "load", "section", "with_header"]
 
@@ -53,9 +57,38 @@ class Digest:
 
 def digest_message(message: Message | bytes, *, limits: Bounds) -> Digest:
     """Read a message once. `limits` is config.Limits. Never raises on the content. A spooled message blocks."""
-    ...
+    if isinstance(message, bytes):
+        message = Message(len(message), b"", message)
+    header_size, node, ambiguity = scan(message, limits)
+    root = part_of(node, header_size)
+    header = node.header
+    found = extract(message, node, limits)
+    return Digest(
+        header.raw,
+        message.size - header_size,
+        root,
+        dump(root),
+        envelope(header),
+        structure(node, extended=True),
+        structure(node, extended=False),
+        found.preview,
+        fold(header_text(header)) + "\0" + found.text,
+        found.complete,
+        header.date,
+        header,
+        ambiguity,
+    )
 
 
 def with_header(digest: Digest, header: bytes, *, limits: Bounds) -> Digest:
     """The digest of the same body under another top header whose Content-* fields are the same."""
-    ...
+    fields = Header(header, limits)
+    body_text = digest.text.partition("\0")[2]
+    return replace(
+        digest,
+        header=header,
+        fields=fields,
+        envelope=envelope(fields),
+        sent_date=fields.date,
+        text=fold(header_text(fields)) + "\0" + body_text,
+    )
