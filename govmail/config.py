@@ -72,6 +72,9 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_auth_failures: Annotated[int, Meta(description="failed logins before the connection is closed")] = 3
     imap_idle_seconds: Annotated[float, Meta(description="inactivity before logout (RFC 9051 §5.4: at least 30 minutes)", ge=1800)] = 1860.0
     imap_login_seconds: Annotated[float, Meta(description="time to log in")] = 60.0
+    imap_stall_seconds: Annotated[float, Meta(description="wait for the rest of a command, or for the client to read")] = 300.0
+    imap_keepalive_seconds: Annotated[float, Meta(description="IDLE says something at least this often, so that address translators keep the connection")] = 120.0
+    imap_failure_seconds: Annotated[float, Meta(description="a failed login is answered after this")] = 2.0
     imap_output_octets: Annotated[int, Meta(description="unsent output of one connection; beyond it the command waits")] = 256 * KB
     mailbox_name_octets: Annotated[int, Meta(description="a whole mailbox name, UTF-8")] = 1000
     mailbox_depth: Annotated[int, Meta(description="levels of a mailbox name")] = 20
