@@ -178,8 +178,11 @@ class _Session(clamd.ClamdNetworkSocket):
             reply = self._recv_response()
         finally:
             self._close_socket()
-        _, reason, status = self._parse_response(reply)
+        _, reason, status = clamd.ClamdNetworkSocket._parse_response(self, reply)
         return status, reason or ""
+
+    def version(self) -> str:
+        return str(clamd.ClamdNetworkSocket.version(self))
 
     def abort(self) -> None:
         """From another thread: nobody waits for this any more."""
