@@ -11,7 +11,6 @@ UTF-8), RFC 3834 §5 (Auto-Submitted), RFC 6857 §3 (a UTF-8 address in an ASCII
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -23,6 +22,7 @@ from enum import Enum
 
 from govmail.mail.address import Address
 from govmail.mail.dsn_text import HEADINGS_EN, HEADINGS_ZH, advice_for
+from govmail.mail.header import encode_word
 
 LINE_OCTETS = 998  # RFC 5322 §2.1.1
 
@@ -154,15 +154,7 @@ def _word(text: str) -> str:
     """`text` for an unstructured field or a display name: as it is, or in encoded words (RFC 2047 §2)."""
     if text.isascii() and text.isprintable():
         return text
-    words = []
-    piece = ""
-    for char in text:
-        if len((piece + char).encode()) > 45:  # 60 characters in base64: a word has at most 75 (RFC 2047 §2)
-            words.append(piece)
-            piece = ""
-        piece += char
-    words.append(piece)
-    return "\r\n ".join(f"=?utf-8?B?{base64.b64encode(one.encode()).decode()}?=" for one in words)
+    return encode_word(text).decode("ascii").replace(" ", "\r\n ")
 
 
 # -- for people ---------------------------------------------------------------------------------------------------
@@ -258,7 +250,8 @@ def _field_text(text: str, *, utf8: bool) -> str:
     clean = " ".join(_printable(text).split())
     while len(clean.encode()) > 900:
         clean = clean[: len(clean) * 3 // 4]
-    return clean if utf8 or clean.isascii() else _word(clean)
+    # A line with an encoded word has at most 76 characters (RFC 2047 §2), so the words begin on a line of their own
+    return clean if utf8 or clean.isascii() else f"\r\n {_word(clean)}"
 
 
 def utf8_xtext(address: str) -> str:
@@ -317,4 +310,5 @@ def _encoded(data: bytes) -> tuple[str, bytes]:
         # Line ends stay line ends, so text remains readable where a client shows the source
         lines = (binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in data.split(b"\r\n"))
         return "quoted-printable", b"\r\n".join(lines)
-    return "base64", base64.encodebytes(data).replace(b"\n", b"\r\n")
+    lines57 = (data[start : start + 57] for start in range(0, len(data), 57))  # 76 characters (RFC 2045 §6.8)
+    return "base64", b"\r\n".join(binascii.b2a_base64(line, newline=False) for line in lines57)

@@ -338,6 +338,7 @@ class Session:
                     async with asyncio.timeout(self._queue.data_seconds):
                         return self._answer(await reply, dsn_passed=dsn_passed)
                 except OSError:  # a timeout or a lost connection
+                    self._close()
                     return ours("4.4.2", "no answer to the end of data; the message may have been taken", self.endpoint.mta)
             answer = self._answer(await reply)
             self._close()  # in the middle of the data nothing else can be said on this connection
