@@ -110,7 +110,7 @@ class _Reader:
                 comment = comment or text
             elif space is not None:
                 spaced = True
-            elif special == b"," and angle is None or special == b"," and closed:
+            elif (special == b"," and angle is None) or (special == b"," and closed):
                 break
             elif special == b";" and (angle is None or closed):
                 self._add(found, words, angle, comment, at_plain)

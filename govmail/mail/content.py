@@ -24,14 +24,17 @@ class Extract(NamedTuple):
     preview: str
 
 
-_FOLDED = re.compile(r"\r?\n(?=[ \t])")
+_FOLDED = re.compile(rb"\r?\n(?=[ \t])")
 
 
 def header_text(header: Header) -> str:
     """The header with folding undone and encoded words decoded, a line for each field."""
-    if b"=?" not in header.raw and header.raw.isascii():
-        return _FOLDED.sub("", header.raw.decode("ascii")).rstrip("\r\n")
-    return "\n".join(f"{field.name.decode('ascii')}: {decode_words(unfold(field.value))}" for field in header.fields)
+    raw = header.raw
+    if raw.isascii():
+        text = decode_words(raw if b"\n " not in raw and b"\n\t" not in raw else _FOLDED.sub(b"", raw)).rstrip("\r\n")
+    else:  # each field is guessed by itself
+        text = "\n".join(f"{field.name.decode('ascii')}: {decode_words(unfold(field.value))}" for field in header.fields)
+    return text.replace("\0", " ")
 
 
 def extract(message: Message, root: Node, limits: Bounds) -> Extract:

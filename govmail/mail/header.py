@@ -10,9 +10,10 @@ universal misuse inside parameters.
 
 from __future__ import annotations
 
+import binascii
 import calendar
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
@@ -53,19 +54,25 @@ class Field(NamedTuple):
 # field = field-name ":" unstructured CRLF, RFC 5322 §2.2, with the space before the colon of §4.5; a line that is
 # no field (mbox "From ", junk) is stepped over together with its continuation lines. Possessive: no backtracking.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]*+\n(?:[ \t][^\n]*+\n?)*+|[^\n]++")
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 
-def header_end(data: bytes, start: int = 0, stop: int | None = None) -> int:
-    """The offset after the empty line that ends the header beginning at `start`; -1 when there is none before `stop`."""
-    stop = len(data) if stop is None else stop
-    if data.startswith(b"\r\n", start, stop):
-        return start + 2
-    if data.startswith(b"\n", start, stop):
-        return start + 1
-    # RFC 5322 line ends are CR LF, but APPEND and old spools bring bare LF
-    found = _EMPTY_LINE.search(data, start, stop)
-    return found.end() if found else -1
+def empty_line(data: bytes, start: int, stop: int) -> tuple[int, int] | None:
+    """The first LF LF or LF CR LF within [start, stop): where it begins and ends."""
+    # RFC 5322 lines end with CR LF, but APPEND and old spools bring bare LF, and some mails both
+    usual = data.find(b"\n\r\n", start, stop)
+    bare = data.find(b"\n\n", start, stop if usual < 0 else usual + 1)
+    if bare >= 0:
+        return bare, bare + 2
+    return (usual, usual + 3) if usual >= 0 else None
+
+
+def header_end(data: bytes) -> int:
+    """The size of the header that `data` begins with, the empty line included; all of it when there is no empty line."""
+    for ending in (b"\r\n", b"\n"):
+        if data.startswith(ending):
+            return len(ending)
+    found = empty_line(data, 0, len(data))
+    return found[1] if found else len(data)
 
 
 def unfold(value: bytes) -> bytes:
@@ -75,38 +82,49 @@ def unfold(value: bytes) -> bytes:
     return value.strip(b" \t\r")
 
 
+def iterate(raw: bytes) -> Iterator[Field]:
+    """The fields of a raw header."""
+    return (Field(match[1], match[2], match.start(), match.end()) for match in _FIELD.finditer(raw) if match[1] is not None)
+
+
 class Header:
     """The fields of one header, by name in any case; decoded accessors for what everybody asks."""
 
-    __slots__ = ("_addresses_limit", "_by_name", "complete", "fields", "raw")
+    __slots__ = ("_addresses_limit", "_by_name", "complete", "raw")
 
     def __init__(self, raw: bytes, limits: Bounds) -> None:
         """`raw` may end with the empty line. Fields beyond the limit are not read; `complete` is then False."""
         self.raw = raw
-        self.fields: list[Field] = []
         self._addresses_limit = limits.header_addresses
-        self._by_name: dict[bytes, list[Field]] = {}
+        self._by_name: dict[bytes, list[bytes]] = {}
         self.complete = True
-        most = limits.header_fields
-        for match in _FIELD.finditer(raw):
-            name = match[1]
-            if name is None:
+        left = limits.header_fields
+        for name, value in _FIELD.findall(raw):
+            if not name:
                 continue
-            if len(self.fields) >= most:
+            if not left:
                 self.complete = False
                 break
-            field = Field(name, match[2], match.start(), match.end())
-            self.fields.append(field)
-            self._by_name.setdefault(name.lower(), []).append(field)
+            left -= 1
+            name = name.lower()
+            if name in self._by_name:
+                self._by_name[name].append(value)
+            else:
+                self._by_name[name] = [value]
 
-    def all(self, name: bytes) -> list[Field]:
-        """The fields of this name (lower-case), in order."""
-        return self._by_name.get(name, [])
+    @property
+    def fields(self) -> list[Field]:
+        """All fields in order, with their offsets, also those beyond the limit."""
+        return list(iterate(self.raw))
+
+    def all(self, name: bytes) -> list[bytes]:
+        """The unfolded values of the fields of this name (lower-case), in order."""
+        return [unfold(value) for value in self._by_name.get(name, ())]
 
     def get(self, name: bytes) -> bytes | None:
         """The unfolded value of the first field of this name (lower-case); None when there is none."""
-        fields = self._by_name.get(name)
-        return unfold(fields[0].value) if fields else None
+        values = self._by_name.get(name)
+        return unfold(values[0]) if values else None
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._by_name
@@ -119,10 +137,8 @@ class Header:
     def addresses(self, name: bytes) -> list[HeaderAddress]:
         """The addresses of all fields of this name (lower-case) together, groups included as markers."""
         found: list[HeaderAddress] = []
-        for field in self.all(name):
-            if len(found) >= self._addresses_limit:
-                break
-            found += parse_addresses(unfold(field.value), self._addresses_limit - len(found))
+        for value in self.all(name):
+            found += parse_addresses(value, self._addresses_limit - len(found))
         return found
 
     @property
@@ -158,7 +174,9 @@ class Header:
 def select(raw: bytes, names: frozenset[bytes], *, exclude: bool = False) -> bytes:
     """HEADER.FIELDS and HEADER.FIELDS.NOT of RFC 3501 §6.4.5: the fields with (without) these lower-case names, then the
     empty line, which is there even if the header has none."""
-    chosen = [match[0] for match in _FIELD.finditer(raw) if match[1] is not None and (match[1].lower() in names) is not exclude]
+    chosen = [raw[field.start : field.end] for field in iterate(raw) if (field.name.lower() in names) is not exclude]
+    if chosen and not chosen[-1].endswith(b"\n"):
+        chosen.append(b"\r\n")
     return b"".join(chosen) + b"\r\n"
 
 
@@ -201,7 +219,8 @@ def parse_date(value: bytes) -> int | None:
         return None if month is None else _epoch(int(match[7]), month, int(match[2]), int(match[3]), int(match[4]), int(match[5] or 0), match[6] or b"")
     match = _ISO.match(value)
     if match:
-        return _epoch(*(int(group or 0) for group in match.groups()[:6]), match[7])
+        year, month, day, hour, minute, second = (int(group or 0) for group in match.groups()[:6])
+        return _epoch(year, month, day, hour, minute, second, match[7])
     return None
 
 
@@ -388,8 +407,6 @@ def encode_word(text: str) -> bytes:
 
 
 def _words(text: str) -> Iterator[bytes]:
-    import binascii
-
     raw = text.encode("utf-8", "replace")
     start = 0
     while start < len(raw):
@@ -398,9 +415,3 @@ def _words(text: str) -> Iterator[bytes]:
             stop -= 1
         yield b"=?utf-8?B?" + binascii.b2a_base64(raw[start:stop], newline=False) + b"?="
         start = stop
-
-
-def fields_named(header: Header, names: Iterable[bytes]) -> Iterator[Field]:
-    """The fields with one of these lower-case names, in order of the header."""
-    wanted = frozenset(names)
-    return (field for field in header.fields if field.name.lower() in wanted)

@@ -17,7 +17,7 @@ from govmail.mail.header import Bounds, Header
 from govmail.mail.message import Message
 from govmail.mail.parts import Part, Span, dump, find, load, section
 from govmail.mail.scan import part_of, scan
-from govmail.mail.structure import envelope, structure
+from govmail.mail.structure import envelope, structures
 from govmail.mail.text import fold
 
 __all__ = ["Digest", "Part", "Span", "digest_message", "dump", "find", "load", "section", "with_header"]
@@ -69,8 +69,7 @@ def digest_message(message: Message | bytes, *, limits: Bounds) -> Digest:
         root,
         dump(root),
         envelope(header),
-        structure(node, extended=True),
-        structure(node, extended=False),
+        *structures(node),
         found.preview,
         fold(header_text(header)) + "\0" + found.text,
         found.complete,

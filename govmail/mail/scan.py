@@ -13,14 +13,13 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, NamedTuple
 
-from govmail.mail.header import NOTHING, Bounds, Header, Parameterised, parse_parameterised, unfold
+from govmail.mail.header import NOTHING, Bounds, Header, Parameterised, empty_line, parse_parameterised
 from govmail.mail.message import CHUNK_OCTETS, Message
 from govmail.mail.parts import Octets, Part
 from govmail.mail.transfer import IDENTITIES
 
 BOUNDARY_OCTETS = 1000  # RFC 2046 allows 70; a longer line than this is no delimiter
 _TOKEN = re.compile(rb"[ \t]*+([!-'*+\-./-9A-Z^-~]++)")
-_BLANK = re.compile(rb"\n\r?\n")
 _ENCLOSED = frozenset(("message/rfc822", "message/global"))
 
 
@@ -277,12 +276,12 @@ class _Scanner:
             begin = max(start, seen_to - 2)
         else:
             begin = seen_from = start
-        match = _BLANK.search(self.data, begin - self.base, stop - self.base)
-        if match is None:
+        found = empty_line(self.data, begin - self.base, stop - self.base)
+        if found is None:
             self.blank = (seen_from, stop, -1)
             return -1
-        end = match.end() + self.base
-        self.blank = (seen_from, match.start() + self.base, end)
+        end = found[1] + self.base
+        self.blank = (seen_from, found[0] + self.base, end)
         return end
 
     def _classify(self, node: Node) -> None:
@@ -290,16 +289,16 @@ class _Scanner:
         header = node.header
         types = header.all(b"content-type")
         if types:
-            node.content_type = parse_parameterised(unfold(types[0].value))
-            if len(types) > 1 and any(unfold(other.value) != unfold(types[0].value) for other in types[1:]):
+            node.content_type = parse_parameterised(types[0])
+            if len(set(types)) > 1:
                 self._doubt("several Content-Type fields")
             # RFC 2045 §5.2: what cannot be read is text/plain
             node.type = node.content_type.value if "/" in node.content_type.value else "text/plain"
         encodings = header.all(b"content-transfer-encoding")
         if encodings:
-            token = _TOKEN.match(unfold(encodings[0].value))
+            token = _TOKEN.match(encodings[0])
             node.encoding = token[1].decode("ascii").lower() if token else "7bit"
-            if len(encodings) > 1 and any(unfold(other.value).lower() != unfold(encodings[0].value).lower() for other in encodings[1:]):
+            if len({encoding.lower() for encoding in encodings}) > 1:
                 self._doubt("several Content-Transfer-Encoding fields")
         container = node.is_multipart or node.is_message
         if not container:

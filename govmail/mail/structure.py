@@ -15,9 +15,11 @@ from collections.abc import Iterable
 
 from govmail.mail.addresses import HeaderAddress
 from govmail.mail.header import Header, encode_word
+from govmail.mail.parts import Octets
 from govmail.mail.scan import Node
 from govmail.mail.text import decode_words
 
+_PLAIN = re.compile(rb"[ !#-\[\]-~]{0,2000}\Z").match  # printable, without quote and backslash
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]{0,2000}\Z")
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]{1,40}")
 _MD5 = re.compile(rb"[A-Za-z0-9+/=]{1,40}\Z")
@@ -25,10 +27,10 @@ _MD5 = re.compile(rb"[A-Za-z0-9+/=]{1,40}\Z")
 
 def string(value: bytes) -> bytes:
     """`string` of RFC 3501: quoted where it can be, else a literal."""
-    if _QUOTABLE.match(value):
-        if b'"' in value or b"\\" in value:
-            value = value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    if _PLAIN(value):
         return b'"' + value + b'"'
+    if _QUOTABLE.match(value):
+        return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     value = value.replace(b"\0", b"?")
     if _QUOTABLE.match(value):
         return string(value)
@@ -77,50 +79,60 @@ def _address_list(addresses: Iterable[HeaderAddress]) -> bytes:
 # -- BODYSTRUCTURE ------------------------------------------------------------------------------------------------
 
 
-def structure(node: Node, *, extended: bool) -> bytes:
-    """BODYSTRUCTURE, or BODY when not `extended`. Recursion is bounded by `mime_depth`."""
-    out: list[bytes] = []
-    _body(node, extended, out)
-    return b"".join(out)
+def structures(root: Node) -> tuple[bytes, bytes]:
+    """BODYSTRUCTURE, and BODY: the same without extension data. Recursion is bounded by `mime_depth`."""
+    extended: list[bytes] = []
+    plain: list[bytes] = []
+    _body(root, extended, plain)
+    return b"".join(extended), b"".join(plain)
 
 
 # What a multipart without a single part shows, because the grammar wants one (1*body).
-_NO_PART = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0%b)'
+_NO_PART = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0'
 
 
-def _body(node: Node, extended: bool, out: list[bytes]) -> None:
+def _body(node: Node, extended: list[bytes], plain: list[bytes]) -> None:
     main, _, sub = node.type.encode("ascii").partition(b"/")
-    out.append(b"(")
+    header = node.header
+    extended.append(b"(")
+    plain.append(b"(")
     if node.is_multipart:
         for child in node.children:
-            _body(child, extended, out)
+            _body(child, extended, plain)
         if not node.children:
-            out.append(_NO_PART % (b" NIL NIL NIL NIL" if extended else b""))
-        out += (b" ", string(sub))
-        if extended:
-            out += (b" ", _params(node.content_type.wire), _extension(node))
-        out.append(b")")
+            extended.append(_NO_PART + b" NIL NIL NIL NIL)")
+            plain.append(_NO_PART + b")")
+        last = b" " + string(sub)
+        extended += (last, b" ", _params(node.content_type.wire), _extension(node), b")")
+        plain += (last, b")")
         return
     wire = node.content_type.wire
-    if main == b"text" and not node.octets & 1 and "charset" not in node.content_type.params:
+    if main == b"text" and not node.octets & Octets.EIGHT_BIT and "charset" not in node.content_type.params:
         wire = (*wire, (b"charset", b"us-ascii"))  # RFC 2045 §5.2: what it means when nothing is said
-    header = node.header
-    out += (
-        string(main), b" ", string(sub), b" ", _params(wire), b" ",
-        nstring(seven_bit(header.get(b"content-id"))), b" ",
-        nstring(seven_bit(header.get(b"content-description"))), b" ",
-        string(node.encoding.encode("ascii")), b" %d" % node.body_size,
+    basic = b"%b %b %b %b %b %b %d" % (
+        string(main),
+        string(sub),
+        _params(wire),
+        nstring(seven_bit(header.get(b"content-id"))),
+        nstring(seven_bit(header.get(b"content-description"))),
+        string(node.encoding.encode("ascii")),
+        node.body_size,
     )
+    extended.append(basic)
+    plain.append(basic)
     if node.is_message:
         child = node.children[0]
-        out += (b" ", envelope(child.header), b" ")
-        _body(child, extended, out)
+        enclosed = b" " + envelope(child.header) + b" "
+        extended.append(enclosed)
+        plain.append(enclosed)
+        _body(child, extended, plain)
     if node.is_message or main == b"text":
-        out.append(b" %d" % node.lines)
-    if extended:
-        md5 = header.get(b"content-md5")
-        out += (b" ", nstring(md5 if md5 is not None and _MD5.match(md5) else None), _extension(node))
-    out.append(b")")
+        lines = b" %d" % node.lines
+        extended.append(lines)
+        plain.append(lines)
+    md5 = header.get(b"content-md5")
+    extended += (b" ", nstring(md5 if md5 is not None and _MD5.match(md5) else None), _extension(node), b")")
+    plain.append(b")")
 
 
 def _params(wire: Iterable[tuple[bytes, bytes]]) -> bytes:

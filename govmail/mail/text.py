@@ -42,11 +42,16 @@ _ALIASES = {
 }
 # A label is a name for text only: Python also knows "zlib", "punycode", "unicode_escape" …, some of them quadratic.
 _TEXT_CODECS = frozenset(
-    """utf-8 utf-7 utf-16 utf-16-be utf-16-le utf-32 utf-32-be utf-32-le gb18030 hz big5hkscs big5 cp950 euc_jp euc_jis_2004 shift_jis_2004 cp932
-    iso2022_jp iso2022_jp_1 iso2022_jp_2 iso2022_jp_3 iso2022_jp_ext iso2022_kr euc_kr cp949 johab
-    iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-10 iso8859-11 iso8859-13
-    iso8859-14 iso8859-15 iso8859-16 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 koi8-r koi8-u koi8-t kz1048 ptcp154
-    cp437 cp850 cp852 cp855 cp866 cp874 tis-620 mac-roman mac-cyrillic mac-greek mac-latin2 mac-turkish mac-iceland hp-roman8""".split()
+    (
+        "utf-8", "utf-7", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le", "gb18030", "hz",
+        "big5hkscs", "big5", "cp950", "euc_jp", "euc_jis_2004", "shift_jis_2004", "cp932", "iso2022_jp",
+        "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr", "euc_kr", "cp949", "johab",
+        "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-9",
+        "iso8859-10", "iso8859-11", "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "cp1250", "cp1251",
+        "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "koi8-r", "koi8-u", "koi8-t", "kz1048",
+        "ptcp154", "cp437", "cp850", "cp852", "cp855", "cp866", "cp874", "tis-620", "mac-roman", "mac-cyrillic",
+        "mac-greek", "mac-latin2", "mac-turkish", "mac-iceland", "hp-roman8",
+    )
 )
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.:+-]{0,39}\Z")
 
@@ -86,39 +91,44 @@ def _published(text: str) -> str:
 
 def decode(data: bytes, label: str) -> str:
     """The text of `data`, of which somebody says that it is in charset `label`. Bad octets become U+FFFD."""
-    return "".join(decode_pieces(data, label))
+    if data.isascii() and codec(label) not in _SHIFTING:
+        return data.decode("ascii")
+    if len(data) > PIECE:
+        return "".join(_decode_pieces(data, _settle(data, label)))
+    try:
+        return _published(data.decode(_settle(data, label), "replace"))
+    except (UnicodeError, ValueError):  # a decoder that ignores "replace"
+        return "\ufffd"
 
 
 def guess(data: bytes) -> str:
     """Text without a usable label: UTF-8 where it is that, else GB 18030."""
-    return "".join(decode_pieces(data, ""))
+    return data.decode("ascii") if data.isascii() else decode(data, "")
 
 
-def decode_pieces(data: bytes, label: str) -> Iterator[str]:
-    """`decode` in pieces, so that no C call sees more than PIECE octets; their sum does not depend on PIECE."""
-    if len(data) <= PIECE and data.isascii() and b"~" not in data and b"\x1b" not in data and b"\0" not in data and b"+" not in data:
-        yield data.decode("ascii")  # the same in every charset left
-        return
+# Charsets in which octets below 128 may be something else than ASCII
+_SHIFTING = frozenset(name for name in _TEXT_CODECS if name.startswith(("utf-7", "utf-16", "utf-32", "hz", "iso2022")))
+
+
+def _settle(data: bytes, label: str) -> str:
+    """The codec that reads `data` best, given what the label says."""
     name = codec(label)
     if name in ("", "utf-8"):
-        name = "utf-8" if _is_utf8(data) else GB if not name or _is_gb(data) else "utf-8"
-    elif name == "hz" and b"~{" not in data:
-        name = GB  # the label is used for eight-bit text as well
+        return "utf-8" if _decodes(data, "utf-8") else GB if not name or _decodes(data, GB) else "utf-8"
+    if name == "hz" and b"~{" not in data:
+        return GB  # the label is used for eight-bit text as well
+    return name
+
+
+def _decode_pieces(data: bytes, name: str) -> Iterator[str]:
+    """No C call sees more than PIECE octets; the sum is the same as of one call."""
     try:
         decoder = codecs.getincrementaldecoder(name)("replace")
         for start in range(0, len(data), PIECE):
             yield _published(decoder.decode(data[start : start + PIECE]))
         yield _published(decoder.decode(b"", final=True))
-    except (UnicodeError, ValueError):  # a decoder that ignores "replace"
+    except (UnicodeError, ValueError):
         yield "\ufffd"
-
-
-def _is_utf8(data: bytes) -> bool:
-    return _decodes(data, "utf-8")
-
-
-def _is_gb(data: bytes) -> bool:
-    return _decodes(data, GB)
 
 
 def _decodes(data: bytes, name: str) -> bool:
@@ -199,7 +209,6 @@ def decode_q(content: bytes) -> bytes:
 
 # Characters without a width or a meaning of their own: they hide words from search and filters.
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]+")
-_SPACES = re.compile(r"[ \t\r\n\f\v\u00a0\u3000]{2,}+|[\t\r\n\f\v\u00a0\u3000]")
 # Text may be cut in front of these: normalisation never joins them to what precedes.
 _CUT = re.compile("[!-~\u4e00-\u9fff]")
 _FOLD_CHARACTERS = 64 * 1024
@@ -208,9 +217,9 @@ _FOLD_CHARACTERS = 64 * 1024
 def fold(text: str) -> str:
     """The text as search compares it; `fold(needle) in fold(text)` is what SEARCH answers.
 
-    Case-folded and NFKC (RFC 5051's i;unicode-casemap decomposes instead; the classes are the same), so that
-    full-width letters and digits equal plain ones; invisible characters removed; white space of any length one space,
-    so that a phrase is found across a line end.
+    NFKC and case-folded (RFC 5051's i;unicode-casemap decomposes instead; the classes are the same), so that full-width
+    letters and digits equal plain ones; invisible characters removed; white space of any length one space, so that a
+    phrase is found across a line end.
     """
     if len(text) <= _FOLD_CHARACTERS:
         return _fold(text)
@@ -218,12 +227,16 @@ def fold(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
-        text = unicodedata.normalize("NFKC", text.casefold())
-    else:
+    if text.isascii():
         text = text.lower()
-    return _SPACES.sub(" ", text)
+    else:
+        if _INVISIBLE.search(text):
+            text = _INVISIBLE.sub("", text)
+        text = unicodedata.normalize("NFKC", text).casefold()
+    squeezed = " ".join(text.split())
+    before = " " if text[:1].isspace() else ""
+    after = " " if squeezed and text[-1:].isspace() else ""
+    return f"{before}{squeezed}{after}"
 
 
 def _cut(text: str) -> Iterator[str]:
@@ -251,7 +264,10 @@ _TAG = re.compile(r"""<(/?[a-zA-Z][a-zA-Z0-9:]*+)(?:[^>=]++|=[ \t\r\n]*+(?:"[^"]
 _MARKUP = re.compile(r"<!--|<[!?][^>]*+>?|" + _TAG.pattern)
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});?")
 _BREAKS = frozenset(
-    """br p div tr li ul ol table h1 h2 h3 h4 h5 h6 hr blockquote pre dl dt dd section article header footer title center form option""".split()
+    (
+        "br", "p", "div", "tr", "li", "ul", "ol", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "blockquote", "pre",
+        "dl", "dt", "dd", "section", "article", "header", "footer", "title", "center", "form", "option",
+    )
 )
 _UNSEEN = frozenset(("script", "style", "template", "noscript", "textarea", "object", "svg", "math"))
 
@@ -300,10 +316,10 @@ def _closing(source: str, name: str, position: int) -> int:
 
 # -- preview ------------------------------------------------------------------------------------------------------
 
-_UNPRINTABLE = re.compile("[\0-\x20\x7f-\x9f\u00a0\u200b-\u200f\u2028-\u202e\u2060-\u2064\u3000\ufeff\ufffd]+")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]+")
 
 
 def preview(text: str) -> str:
     """The beginning of a text on one line, at most PREVIEW_CHARACTERS characters (RFC 8970 §3.1)."""
-    line = _UNPRINTABLE.sub(" ", text[: PREVIEW_CHARACTERS * 20]).strip()
-    return line[:PREVIEW_CHARACTERS].rstrip()
+    words = " ".join(text[: PREVIEW_CHARACTERS * 10].split())[: PREVIEW_CHARACTERS * 2]
+    return _CONTROL.sub("", words)[:PREVIEW_CHARACTERS].strip()
