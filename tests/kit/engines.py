@@ -105,8 +105,12 @@ class Proxy:
         self.arrived = asyncio.Event()  # set by the first octet of each connection
 
     async def _serve(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        engine_reader, engine_writer = await asyncio.open_connection("127.0.0.1", target)
         self.connections += 1
+        try:
+            engine_reader, engine_writer = await asyncio.open_connection("127.0.0.1", target)
+        except OSError:
+            writer.transport.abort()
+            return
 
         async def forward() -> None:
             sent = 0
