@@ -1,0 +1,174 @@
+"""Contents: what a message is, stored once however many mailboxes hold it.
+
+Invariants
+- Equal octets have one content: reuse happens inside the storing transaction and locks the row, so `store.collect` and a
+  delivery never pass each other.
+- Everything slow (hashing, compressing, writing files) is in `prepare`, outside the transaction.
+- `content` holds only what lists need; header, structure and text lie in tables of their own under the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, true
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from govmail.config import Limits
+from govmail.mail.mime import Digest
+from govmail.store.blobs import BlobFiles, compress, decompress
+from govmail.store.blobs import prepare as prepare_blob
+from govmail.store.schema import blob, content, content_gone, content_header, content_parts, content_text
+from govmail.store.signature import make_signature
+from govmail.store.sql import BIG, Prepared, as_rows, as_set, field, one_of, rows_in
+from govmail.store.values import ContentRow, NewContent, TextRow
+
+_INSERT_BLOB = Prepared(insert(blob).returning(blob.c.blob_id), ["size", "codec", "data", "path"])
+_DELETE_BLOB = Prepared(delete(blob).where(blob.c.blob_id == bindparam("of")))
+_COLUMNS = ("digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched")
+# PostgreSQL's ON CONFLICT reads the same; the clause locks the row that is there already.
+_UPSERT = Prepared(
+    upsert(content)
+    .on_conflict_do_update(index_elements=[content.c.digest], set_={"touched": bindparam("now")})
+    .returning(content.c.content_id, content.c.blob_id),
+    _COLUMNS,
+)
+_INSERT_HEADER = Prepared(insert(content_header), ["content_id", "header"])
+_INSERT_PARTS = Prepared(insert(content_parts), ["content_id", "parts", "body"])
+_INSERT_TEXT = Prepared(insert(content_text), ["content_id", "text", "signature", "complete"])
+
+_ROWS = Prepared(
+    select(
+        content.c.content_id,
+        content.c.size,
+        content.c.header_size,
+        content.c.sent_date,
+        content.c.envelope,
+        content.c.bodystructure,
+        content.c.preview,
+        content.c.blob_id,
+    ).where(one_of(content.c.content_id, "ids"))
+)
+_HEADERS = Prepared(
+    select(content_header.c.content_id, content_header.c.header).where(one_of(content_header.c.content_id, "ids"))
+)
+_PARTS = Prepared(
+    select(content_parts.c.content_id, content_parts.c.parts, content_parts.c.body).where(
+        one_of(content_parts.c.content_id, "ids")
+    )
+)
+_TEXTS = Prepared(
+    select(content_text.c.content_id, content_text.c.text, content_text.c.complete).where(
+        one_of(content_text.c.content_id, "ids")
+    )
+)
+
+_gone = rows_in("rows")
+_NOTE_GONE = Prepared(
+    upsert(content_gone)
+    .from_select(["content_id", "since"], select(field(_gone, 0, BIG), field(_gone, 1, BIG)).where(true()))
+    .on_conflict_do_nothing(index_elements=[content_gone.c.content_id])
+)
+
+TEXT_OCTETS = 64 * 1024 * 1024  # what one decompressed text may be: far above Limits.text_octets
+
+
+def prepare(digest: Digest, body: bytes | Iterable[bytes], *, limits: Limits, files: BlobFiles) -> NewContent:
+    """Make a digested message ready to be stored. `body`: all octets after the header, whole or in chunks; read once.
+
+    Hashes, compresses, writes and syncs a file if the body is large. Blocks; raises StoreFailed.
+    """
+    hashed = hashlib.sha256(digest.header)
+    if isinstance(body, bytes):
+        hashed.update(body)
+        new_blob = prepare_blob(body, digest.body_size, limits, files)
+    else:
+        new_blob = prepare_blob(_hashing(body, hashed.update), digest.body_size, limits, files)
+    return NewContent(
+        digest=hashed.digest(),
+        size=digest.size,
+        header=digest.header,
+        sent_date=digest.sent_date,
+        envelope=digest.envelope,
+        bodystructure=digest.bodystructure,
+        body_form=digest.body_form,
+        parts=digest.parts,
+        preview=digest.preview,
+        text=compress(digest.text.encode("utf-8", "replace")),
+        signature=make_signature(digest.text),
+        text_complete=digest.text_complete,
+        blob=new_blob,
+    )
+
+
+def _hashing(chunks: Iterable[bytes], update: object) -> Iterator[bytes]:
+    assert callable(update)
+    for chunk in chunks:
+        update(chunk)
+        yield chunk
+
+
+def store(conn: Connection, new: NewContent, *, now: int) -> int:
+    """The content's id; the row is made unless equal octets are stored already, and is touched and locked either way."""
+    row = _INSERT_BLOB.first(
+        conn, {"size": new.blob.size, "codec": new.blob.codec, "data": new.blob.data, "path": new.blob.path}
+    )
+    assert row is not None
+    blob_id = row[0]
+    found = _UPSERT.first(
+        conn,
+        {
+            "digest": new.digest,
+            "size": new.size,
+            "header_size": len(new.header),
+            "sent_date": new.sent_date,
+            "envelope": new.envelope,
+            "bodystructure": new.bodystructure,
+            "preview": new.preview,
+            "blob_id": blob_id,
+            "touched": now,
+            "now": now,
+        },
+    )
+    assert found is not None
+    content_id: int = found[0]
+    if found[1] != blob_id:  # stored before: our body is not needed; a file of it becomes an orphan
+        _DELETE_BLOB.run(conn, {"of": blob_id})
+        return content_id
+    _INSERT_HEADER.run(conn, {"content_id": content_id, "header": new.header})
+    _INSERT_PARTS.run(conn, {"content_id": content_id, "parts": new.parts, "body": new.body_form})
+    _INSERT_TEXT.run(
+        conn,
+        {"content_id": content_id, "text": new.text, "signature": new.signature, "complete": new.text_complete},
+    )
+    return content_id
+
+
+def note_gone(conn: Connection, content_ids: Collection[int], *, now: int) -> None:
+    """Messages of these contents were removed: `store.collect` is to look whether any is left."""
+    if content_ids:
+        _NOTE_GONE.run(conn, {"rows": as_rows((content_id, now) for content_id in sorted(set(content_ids)))})
+
+
+def envelopes(conn: Connection, content_ids: Collection[int]) -> dict[int, ContentRow]:
+    """What lists need, by content id; unknown ids are missing in the answer."""
+    return {row[0]: ContentRow(*row) for row in _ROWS.rows(conn, {"ids": as_set(content_ids)})}
+
+
+def headers(conn: Connection, content_ids: Collection[int]) -> dict[int, bytes]:
+    """Raw headers with their empty line."""
+    return dict(_HEADERS.rows(conn, {"ids": as_set(content_ids)}))  # type: ignore[arg-type]
+
+
+def parts(conn: Connection, content_ids: Collection[int]) -> dict[int, tuple[bytes, bytes]]:
+    """(mail.mime.dump() of the parts, BODY form)."""
+    return {row[0]: (row[1], row[2]) for row in _PARTS.rows(conn, {"ids": as_set(content_ids)})}
+
+
+def texts(conn: Connection, content_ids: Collection[int]) -> dict[int, TextRow]:
+    """Folded texts. Decompresses: ask for a few dozen at a time."""
+    return {
+        row[0]: TextRow(decompress(row[1], TEXT_OCTETS).decode("utf-8"), bool(row[2]))
+        for row in _TEXTS.rows(conn, {"ids": as_set(content_ids)})
+    }

@@ -1,0 +1,509 @@
+"""Messages in mailboxes: delivered, appended, flagged, copied, moved, expunged.
+
+Invariants
+- Every function locks the accounts it changes first, in ascending order, by taking their next modseq; all it does to one
+  account carries that modseq.
+- UIDs are given by `UPDATE mailbox … RETURNING`, ascend and are never given again (RFC 9051 §2.3.1.1).
+- The counters of mailbox and account change in the transaction that changes their messages, and are exact.
+- N recipients cost the same number of statements as one.
+- Flags are set, added and removed in SQL, on what is stored then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, true, update
+
+from govmail.errors import MailError, NoSuchMailbox, OverQuota
+from govmail.interfaces import Hint
+from govmail.store import accounts, contents, mailboxes
+from govmail.store import queue as mail_queue
+from govmail.store.accounts import INBOX_ID
+from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
+from govmail.store.keywords import keyword_bits, keyword_names
+from govmail.store.schema import account, expunged, mailbox, message
+from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, field, one_of, rows_in
+from govmail.store.values import (
+    AppendResult,
+    CopyResult,
+    Delivered,
+    Delivery,
+    Flag,
+    FlagChange,
+    NewContent,
+    NewEntry,
+    NewQueueMessage,
+    StoredMessage,
+    UidRange,
+)
+
+__all__ = [
+    "append", "copy", "deliver", "expunge", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
+]  # fmt: skip
+
+_given = rows_in("rows")
+_ranges = rows_in("ranges")
+
+# -- accounts and mailboxes that take something in ------------------------------------------------------------------
+
+_LOCK_OWNERS = Prepared(
+    select(account.c.account_id).where(one_of(account.c.directory_id, "owners")).order_by(account.c.account_id).with_for_update()
+)
+_LOCK_ACCOUNTS = Prepared(
+    select(account.c.account_id).where(one_of(account.c.account_id, "accounts")).order_by(account.c.account_id).with_for_update()
+)
+_FITS = or_(account.c.quota_octets.is_(None), account.c.used_octets + bindparam("octets", type_=BIG) <= account.c.quota_octets)
+_CHARGED = {
+    "modseq": account.c.modseq + 1,
+    "used_octets": account.c.used_octets + bindparam("octets", type_=BIG),
+    "used_messages": account.c.used_messages + bindparam("count", type_=BIG),
+}
+_CHARGE_OWNERS = Prepared(
+    update(account)
+    .where(one_of(account.c.directory_id, "owners"), _FITS)
+    .values(**_CHARGED)
+    .returning(account.c.directory_id, account.c.account_id, account.c.modseq)
+)
+_CHARGE = Prepared(
+    update(account)
+    .where(account.c.account_id == bindparam("account"), or_(_FITS, bindparam("octets", type_=BIG) <= 0))
+    .values(**_CHARGED)
+    .returning(account.c.modseq)
+)
+# Rows: account, mailbox, modseq, unseen, deleted
+_ENTER_MANY = Prepared(
+    update(mailbox)
+    .where(mailbox.c.account_id == field(_given, 0, BIG), mailbox.c.mailbox_id == field(_given, 1, INT))
+    .values(
+        uid_next=mailbox.c.uid_next + 1,
+        messages=mailbox.c.messages + 1,
+        unseen=mailbox.c.unseen + field(_given, 3, INT),
+        deleted=mailbox.c.deleted + field(_given, 4, INT),
+        octets=mailbox.c.octets + bindparam("size", type_=BIG),
+        highest_modseq=field(_given, 2, BIG),
+    )
+    .returning(mailbox.c.account_id, mailbox.c.mailbox_id, mailbox.c.uid_next - 1)
+)
+_CHANGE_COUNTS = Prepared(
+    update(mailbox)
+    .where(mailbox.c.account_id == bindparam("account"), mailbox.c.mailbox_id == bindparam("mailbox"))
+    .values(
+        uid_next=mailbox.c.uid_next + bindparam("given", type_=BIG),
+        messages=mailbox.c.messages + bindparam("count", type_=INT),
+        unseen=mailbox.c.unseen + bindparam("new", type_=INT),
+        deleted=mailbox.c.deleted + bindparam("marked", type_=INT),
+        octets=mailbox.c.octets + bindparam("size", type_=BIG),
+        highest_modseq=bindparam("modseq", type_=BIG),
+    )
+    .returning(mailbox.c.uid_next, mailbox.c.uidvalidity)
+)
+_NAMED = Prepared(
+    select(mailbox.c.account_id, mailbox.c.mailbox_id).where(
+        one_of(mailbox.c.account_id, "accounts"),
+        or_(mailbox.c.name == bindparam("called"), mailbox.c.special_use == bindparam("use")),
+    )
+)
+
+# Rows: account, mailbox, uid, modseq, content, flags, keywords, internal date, saved date, size, delivered to
+_INSERT = Prepared(
+    insert(message).from_select(
+        ["account_id", "mailbox_id", "uid", "modseq", "content_id", "flags", "keywords", "internal_date", "saved_date", "size",
+         "delivered_to"],
+        select(*(field(_given, index, STR if index == 10 else BIG) for index in range(11))),
+        include_defaults=False,
+    )
+)  # fmt: skip
+
+# -- messages of one mailbox ----------------------------------------------------------------------------------------
+
+_IN = (
+    message.c.account_id == bindparam("account"),
+    message.c.mailbox_id == bindparam("mailbox"),
+    message.c.uid.between(field(_ranges, 0, BIG), field(_ranges, 1, BIG)),
+)
+_FIELDS = (
+    message.c.uid, message.c.modseq, message.c.content_id, message.c.flags, message.c.keywords, message.c.internal_date,
+    message.c.size, message.c.saved_date, message.c.delivered_to,
+)  # fmt: skip
+_ROWS = Prepared(select(*_FIELDS).select_from(_ranges.join(message, true())).where(*_IN))
+_FLAGS = Prepared(
+    select(message.c.uid, message.c.modseq, message.c.flags, message.c.keywords)
+    .select_from(_ranges.join(message, true()))
+    .where(*_IN)
+)
+_NEW_FLAGS = message.c.flags.op("&")(bindparam("keep_flags", type_=INT)).op("|")(bindparam("set_flags", type_=INT))
+_NEW_KEYWORDS = message.c.keywords.op("&")(bindparam("keep_keywords", type_=BIG)).op("|")(bindparam("set_keywords", type_=BIG))
+_STORE = Prepared(
+    update(message)
+    .where(*_IN, or_(message.c.flags != _NEW_FLAGS, message.c.keywords != _NEW_KEYWORDS))
+    .values(flags=_NEW_FLAGS, keywords=_NEW_KEYWORDS, modseq=bindparam("now_at", type_=BIG))
+)
+_DELETE = Prepared(
+    delete(message).where(
+        message.c.account_id == bindparam("account"), message.c.mailbox_id == bindparam("mailbox"), one_of(message.c.uid, "uids")
+    )
+)
+_EXPUNGED = Prepared(insert(expunged), ["account_id", "mailbox_id", "modseq", "uid_first", "uid_last", "at"])
+
+_EVERYTHING: tuple[UidRange, ...] = ((1, LAST_UID),)
+_ALL_FLAGS = int(~Flag(0) & 31)
+_ALL_KEYWORDS = 2**63 - 1
+
+
+def deliver(
+    conn: Connection,
+    content: NewContent,
+    deliveries: Sequence[Delivery],
+    *,
+    internal_date: int,
+    now: int,
+    queue: NewQueueMessage | None = None,
+    on_failure: Callable[[Delivered], NewEntry | None] | None = None,
+) -> list[Delivered]:
+    """Store one message once and a row in each mailbox; answers in the order of `deliveries`.
+
+    Accounts are made where missing. What fails for one recipient (over quota) is said in its Delivered and stops nobody
+    else. A mailbox that is not there stands for INBOX, so mail is never lost on a name.
+
+    `queue` is stored in the same transaction, with what `on_failure` (pure) makes of failures when anything was
+    stored at all. If every delivery fails and there is no queue entry, nothing is stored.
+    """
+    answers: list[Delivered | None] = [None] * len(deliveries)
+    placed: list[tuple[int, int, int, int, Delivery]] = []  # account, mailbox, uid, modseq
+    for turn in _turns(deliveries):
+        for index, answer, modseq in _place(conn, content.size, [(index, deliveries[index]) for index in turn], now):
+            answers[index] = answer
+            if answer.error is None:
+                placed.append((answer.account_id, answer.mailbox_id, answer.uid, modseq, deliveries[index]))
+    done = [answer for answer in answers if answer is not None]
+    entries = queue.entries if queue else ()
+    if not placed and not entries:
+        return done
+    if on_failure is not None and queue is not None:
+        failed = (on_failure(answer) for answer in done if answer.error is not None)
+        entries += tuple(entry for entry in failed if entry is not None)
+    content_id = contents.store(conn, content, now=now)
+    if placed:
+        _INSERT.run(
+            conn,
+            {
+                "rows": as_rows(
+                    (account_id, mailbox_id, uid, modseq, content_id, one.flags, 0, internal_date, now, content.size, one.delivered_to)
+                    for account_id, mailbox_id, uid, modseq, one in placed
+                )
+            },
+        )
+        for account_id, mailbox_id, _, modseq, _ in placed:
+            note(conn, Hint(account_id, modseq, (mailbox_id,)))
+    if queue is not None and entries:
+        mail_queue.enqueue(conn, queue, content_id, entries=entries, now=now)
+    return done
+
+
+def _turns(deliveries: Sequence[Delivery]) -> list[list[int]]:
+    """Indexes in turns in which no owner appears twice; nearly always one."""
+    turns: list[list[int]] = []
+    seen: dict[str, int] = {}
+    for index, one in enumerate(deliveries):
+        turn = seen.get(one.directory_id, 0)
+        seen[one.directory_id] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(index)
+    return turns
+
+
+def _place(
+    conn: Connection, size: int, wanted: Sequence[tuple[int, Delivery]], now: int
+) -> Iterable[tuple[int, Delivered, int]]:
+    """Charge accounts and take UIDs: (index, answer, modseq) for each."""
+    owners = [one.directory_id for _, one in wanted]
+    charged = _charge_owners(conn, owners, size)
+    if len(charged) < len(owners):
+        missing = set(owners) - charged.keys()
+        missing -= accounts.known(conn, missing)
+        if missing:
+            accounts.create_missing(conn, missing, now=now)
+            charged |= _charge_owners(conn, missing, size)
+    mailbox_of = _mailboxes(conn, [(charged[one.directory_id][0], one.mailbox) for _, one in wanted if one.directory_id in charged])
+    entering = []
+    for _, one in wanted:
+        if one.directory_id in charged:
+            account_id, modseq = charged[one.directory_id]
+            unseen, deleted = not one.flags & Flag.SEEN, bool(one.flags & Flag.DELETED)
+            entering.append((account_id, mailbox_of.get(account_id, INBOX_ID), modseq, int(unseen), int(deleted)))
+    entered = {}
+    if entering:
+        entered = {row[0]: (row[1], row[2]) for row in _ENTER_MANY.rows(conn, {"rows": as_rows(entering), "size": size})}
+    for index, one in wanted:
+        if one.directory_id not in charged:
+            yield index, Delivered(one.directory_id, error=OverQuota.__name__, text=OverQuota.text), 0
+            continue
+        account_id, modseq = charged[one.directory_id]
+        mailbox_id, uid = entered[account_id]
+        yield index, Delivered(one.directory_id, account_id, mailbox_id, uid), modseq
+
+
+def _charge_owners(conn: Connection, owners: Iterable[str], size: int) -> dict[str, tuple[int, int]]:
+    """Owner -> (account, modseq) of those accounts that exist and have room; they are locked."""
+    chosen = as_set(list(owners))
+    if conn.dialect.name == "postgresql":  # an UPDATE locks in whatever order it finds rows
+        _LOCK_OWNERS.rows(conn, {"owners": chosen})
+    found = _CHARGE_OWNERS.rows(conn, {"owners": chosen, "octets": size, "count": 1})
+    return {row[0]: (row[1], row[2]) for row in found}
+
+
+def _mailboxes(conn: Connection, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
+    """Account -> mailbox for names other than INBOX; a name or alias that leads nowhere is left out."""
+    names: dict[str, list[int]] = {}
+    for account_id, name in wanted:
+        if name != mailboxes.INBOX:
+            names.setdefault(mailboxes.canonical(name), []).append(account_id)
+    found: dict[int, int] = {}
+    for name, account_ids in names.items():
+        use = mailboxes.special_use_of(name)
+        found |= dict(_NAMED.rows(conn, {"accounts": as_set(account_ids), "called": name, "use": use}))  # type: ignore[arg-type]
+    return found
+
+
+def append(
+    conn: Connection,
+    account_id: int,
+    name: str,
+    content: NewContent,
+    *,
+    flags: int,
+    keywords: Sequence[str],
+    internal_date: int,
+    now: int,
+) -> AppendResult:
+    """Store one message in one mailbox (RFC 9051 §6.3.12). Raises NoSuchMailbox, OverQuota, LimitReached (keywords)."""
+    target = mailboxes.get(conn, account_id, name)
+    modseq = _charge(conn, account_id, content.size, 1)
+    bits = keyword_bits(conn, account_id, keywords, create=True)
+    uid_next, uidvalidity = _change_counts(
+        conn, account_id, target.mailbox_id, modseq, given=1, count=1, size=content.size,
+        unseen=int(not flags & Flag.SEEN), deleted=int(bool(flags & Flag.DELETED)),
+    )  # fmt: skip
+    content_id = contents.store(conn, content, now=now)
+    uid = uid_next - 1
+    row = (account_id, target.mailbox_id, uid, modseq, content_id, flags, bits, internal_date, now, content.size, None)
+    _INSERT.run(conn, {"rows": as_rows([row])})
+    return AppendResult(uidvalidity, uid)
+
+
+def rows(conn: Connection, account_id: int, mailbox_id: int, ranges: Sequence[UidRange] | None) -> list[StoredMessage]:
+    """Messages whose UIDs lie in `ranges` (ascending, disjoint; None: all), ascending."""
+    return [StoredMessage(*row) for row in sorted(_ROWS.rows(conn, _key(account_id, mailbox_id, ranges)))]
+
+
+def uids(conn: Connection, account_id: int, mailbox_id: int) -> list[UidRange]:
+    """All UIDs of the mailbox."""
+    return uid_ranges(conn, account_id, mailbox_id)
+
+
+def store_flags(
+    conn: Connection,
+    account_id: int,
+    mailbox_id: int,
+    ranges: Sequence[UidRange],
+    op: Literal["set", "add", "remove"],
+    flags: int,
+    keywords: Sequence[str],
+) -> list[FlagChange]:
+    """Change flags; all messages in `ranges` as they are then, ascending. Only those that changed have a new modseq.
+
+    Raises LimitReached (keywords).
+    """
+    key = _key(account_id, mailbox_id, ranges)
+    _lock(conn, account_id)
+    bits = keyword_bits(conn, account_id, keywords, create=op != "remove")
+    keep_flags, set_flags = _masks(op, flags, _ALL_FLAGS)
+    keep_keywords, set_keywords = _masks(op, bits, _ALL_KEYWORDS)
+    before = sorted(_FLAGS.rows(conn, key))
+    after = [(uid, modseq, old & keep_flags | set_flags, words & keep_keywords | set_keywords) for uid, modseq, old, words in before]
+    if before == after:
+        return [FlagChange(*row) for row in before]
+    modseq = _charge(conn, account_id, 0, 0)
+    _STORE.run(
+        conn,
+        {**key, "keep_flags": keep_flags, "set_flags": set_flags, "keep_keywords": keep_keywords, "set_keywords": set_keywords,
+         "now_at": modseq},
+    )  # fmt: skip
+    _change_counts(
+        conn, account_id, mailbox_id, modseq,
+        unseen=_count_unseen(row[2] for row in after) - _count_unseen(row[2] for row in before),
+        deleted=_count_deleted(row[2] for row in after) - _count_deleted(row[2] for row in before),
+    )  # fmt: skip
+    return [FlagChange(new[0], modseq if new != old else old[1], new[2], new[3]) for old, new in zip(before, after, strict=True)]
+
+
+def copy(
+    conn: Connection,
+    account_id: int,
+    mailbox_id: int,
+    ranges: Sequence[UidRange],
+    target_account_id: int,
+    target_mailbox_id: int,
+    *,
+    now: int,
+) -> CopyResult:
+    """Copy with flags, keywords and internal dates (RFC 9051 §6.4.7). Raises NoSuchMailbox, OverQuota, LimitReached."""
+    _lock(conn, account_id, target_account_id)
+    found = rows(conn, account_id, mailbox_id, ranges)
+    return _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=True)
+
+
+def move(
+    conn: Connection,
+    account_id: int,
+    mailbox_id: int,
+    ranges: Sequence[UidRange],
+    target_account_id: int,
+    target_mailbox_id: int,
+    *,
+    now: int,
+) -> CopyResult:
+    """Copy and expunge in one step (RFC 9051 §6.4.8); within an account the quota is not asked. Raises as `copy`."""
+    _lock(conn, account_id, target_account_id)
+    found = rows(conn, account_id, mailbox_id, ranges)
+    result = _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=account_id != target_account_id)
+    _remove(conn, account_id, mailbox_id, found, now=now, discharge=account_id != target_account_id)
+    return result
+
+
+def expunge(
+    conn: Connection, account_id: int, mailbox_id: int, ranges: Sequence[UidRange] | None, *, now: int
+) -> list[UidRange]:
+    r"""Remove the messages with \Deleted in `ranges` (None: all); their UIDs."""
+    _lock(conn, account_id)
+    found = [one for one in rows(conn, account_id, mailbox_id, ranges) if one.flags & Flag.DELETED]
+    _remove(conn, account_id, mailbox_id, found, now=now, discharge=True)
+    contents.note_gone(conn, [one.content_id for one in found], now=now)
+    return compressed(one.uid for one in found)
+
+
+def _put(
+    conn: Connection,
+    account_id: int,
+    found: Sequence[StoredMessage],
+    target_account_id: int,
+    target_mailbox_id: int,
+    *,
+    now: int,
+    charge: bool,
+) -> CopyResult:
+    target = mailboxes.by_id(conn, target_account_id, target_mailbox_id)
+    if not found:
+        return CopyResult(target.uidvalidity, (), ())
+    octets = sum(one.size for one in found)
+    modseq = _charge(conn, target_account_id, octets if charge else 0, len(found) if charge else 0)
+    words = _translated(conn, account_id, target_account_id, {one.keywords for one in found})
+    uid_next, uidvalidity = _change_counts(
+        conn, target_account_id, target_mailbox_id, modseq, given=len(found), count=len(found), size=octets,
+        unseen=_count_unseen(one.flags for one in found), deleted=_count_deleted(one.flags for one in found),
+    )  # fmt: skip
+    first = uid_next - len(found)
+    _INSERT.run(
+        conn,
+        {
+            "rows": as_rows(
+                (target_account_id, target_mailbox_id, uid, modseq, one.content_id, one.flags, words[one.keywords],
+                 one.internal_date, now, one.size, one.delivered_to)
+                for uid, one in enumerate(found, first)
+            )
+        },
+    )  # fmt: skip
+    return CopyResult(uidvalidity, tuple(compressed(one.uid for one in found)), ((first, uid_next - 1),))
+
+
+def _remove(
+    conn: Connection, account_id: int, mailbox_id: int, found: Sequence[StoredMessage], *, now: int, discharge: bool
+) -> None:
+    if not found:
+        return
+    octets = sum(one.size for one in found)
+    modseq = _charge(conn, account_id, -octets if discharge else 0, -len(found) if discharge else 0)
+    _DELETE.run(conn, {"account": account_id, "mailbox": mailbox_id, "uids": as_set([one.uid for one in found])})
+    _EXPUNGED.many(
+        conn,
+        [
+            {"account_id": account_id, "mailbox_id": mailbox_id, "modseq": modseq, "uid_first": first, "uid_last": last, "at": now}
+            for first, last in compressed(one.uid for one in found)
+        ],
+    )
+    _change_counts(
+        conn, account_id, mailbox_id, modseq, count=-len(found), size=-octets,
+        unseen=-_count_unseen(one.flags for one in found), deleted=-_count_deleted(one.flags for one in found),
+    )  # fmt: skip
+
+
+def _charge(conn: Connection, account_id: int, octets: int, count: int) -> int:
+    """The account's next modseq; locks and charges it. Raises OverQuota, NoSuchMailbox."""
+    row = _CHARGE.first(conn, {"account": account_id, "octets": octets, "count": count})
+    if row is None:
+        accounts.by_id(conn, account_id)
+        raise OverQuota
+    return int(row[0])
+
+
+def _change_counts(
+    conn: Connection,
+    account_id: int,
+    mailbox_id: int,
+    modseq: int,
+    *,
+    given: int = 0,
+    count: int = 0,
+    unseen: int = 0,
+    deleted: int = 0,
+    size: int = 0,
+) -> tuple[int, int]:
+    """Move the counters and give UIDs: (uid_next afterwards, uidvalidity). Raises NoSuchMailbox."""
+    row = _CHANGE_COUNTS.first(
+        conn,
+        {"account": account_id, "mailbox": mailbox_id, "given": given, "count": count, "new": unseen, "marked": deleted,
+         "size": size, "modseq": modseq},
+    )  # fmt: skip
+    if row is None:
+        raise NoSuchMailbox
+    note(conn, Hint(account_id, modseq, (mailbox_id,)))
+    return int(row[0]), int(row[1])
+
+
+def _lock(conn: Connection, *account_ids: int) -> None:
+    """On PostgreSQL, hold the accounts before reading what is to change; SQLite has one writer."""
+    if conn.dialect.name == "postgresql":
+        _LOCK_ACCOUNTS.rows(conn, {"accounts": as_set(sorted(set(account_ids)))})
+
+
+def _translated(conn: Connection, account_id: int, target_account_id: int, used: set[int]) -> dict[int, int]:
+    """Keyword bits of one account as those of another."""
+    if account_id == target_account_id or used == {0}:
+        return {bits: bits for bits in used}
+    names = keyword_names(conn, account_id)
+    return {
+        bits: keyword_bits(conn, target_account_id, [name for bit, name in names.items() if bits >> bit & 1], create=True)
+        for bits in used
+    }
+
+
+def _key(account_id: int, mailbox_id: int, ranges: Sequence[UidRange] | None) -> dict[str, int | str]:
+    return {"account": account_id, "mailbox": mailbox_id, "ranges": as_rows(_EVERYTHING if ranges is None else ranges)}
+
+
+def _masks(op: Literal["set", "add", "remove"], bits: int, everything: int) -> tuple[int, int]:
+    """(bits to keep, bits to set)."""
+    if op == "set":
+        return 0, bits
+    return (everything, bits) if op == "add" else (everything & ~bits, 0)
+
+
+def _count_unseen(flags: Iterable[int]) -> int:
+    return sum(1 for one in flags if not one & Flag.SEEN)
+
+
+def _count_deleted(flags: Iterable[int]) -> int:
+    return sum(1 for one in flags if one & Flag.DELETED)
