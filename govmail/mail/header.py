@@ -410,7 +410,7 @@ def _words(text: str) -> Iterator[bytes]:
     raw = text.encode("utf-8", "replace")
     start = 0
     while start < len(raw):
-        stop = min(start + 45, len(raw))  # 45 octets are 60 characters; 72 with the frame
+        stop = min(start + 39, len(raw))  # 52 characters, 64 with the frame: fits a line of 76 behind most field names
         while stop < len(raw) and raw[stop] & 0xC0 == 0x80:  # never inside a character, RFC 2047 §5
             stop -= 1
         yield b"=?utf-8?B?" + binascii.b2a_base64(raw[start:stop], newline=False) + b"?="
