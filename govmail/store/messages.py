@@ -40,7 +40,7 @@ from govmail.store.values import (
 )
 
 __all__ = [
-    "append", "copy", "deliver", "expunge", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
+    "append", "copy", "deliver", "deliver_stored", "expunge", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
 ]  # fmt: skip
 
 _given = rows_in("rows")
@@ -170,14 +170,7 @@ def deliver(
     `queue` is stored in the same transaction, with what `on_failure` (pure) makes of failures when anything was
     stored at all. If every delivery fails and there is no queue entry, nothing is stored.
     """
-    answers: list[Delivered | None] = [None] * len(deliveries)
-    placed: list[tuple[int, int, int, int, Delivery]] = []  # account, mailbox, uid, modseq
-    for turn in _turns(deliveries):
-        for index, answer, modseq in _place(conn, content.size, [(index, deliveries[index]) for index in turn], now):
-            answers[index] = answer
-            if answer.error is None:
-                placed.append((answer.account_id, answer.mailbox_id, answer.uid, modseq, deliveries[index]))
-    done = [answer for answer in answers if answer is not None]
+    done, placed = _take_in(conn, content.size, deliveries, now)
     entries = queue.entries if queue else ()
     if not placed and not entries:
         return done
@@ -185,21 +178,52 @@ def deliver(
         failed = (on_failure(answer) for answer in done if answer.error is not None)
         entries += tuple(entry for entry in failed if entry is not None)
     content_id = contents.store(conn, content, now=now)
-    if placed:
-        _INSERT.run(
-            conn,
-            {
-                "rows": as_rows(
-                    (account_id, mailbox_id, uid, modseq, content_id, one.flags, 0, internal_date, now, content.size, one.delivered_to)
-                    for account_id, mailbox_id, uid, modseq, one in placed
-                )
-            },
-        )
-        for account_id, mailbox_id, _, modseq, _ in placed:
-            note(conn, Hint(account_id, modseq, (mailbox_id,)))
+    _insert_placed(conn, content_id, content.size, placed, internal_date=internal_date, now=now)
     if queue is not None and entries:
         mail_queue.enqueue(conn, queue, content_id, entries=entries, now=now)
     return done
+
+
+def deliver_stored(
+    conn: Connection, content_id: int, size: int, deliveries: Sequence[Delivery], *, internal_date: int, now: int
+) -> list[Delivered]:
+    """`deliver` for a content that is stored already and that something names (a queue entry, a held mail)."""
+    done, placed = _take_in(conn, size, deliveries, now)
+    _insert_placed(conn, content_id, size, placed, internal_date=internal_date, now=now)
+    return done
+
+
+_Placed = tuple[int, int, int, int, Delivery]  # account, mailbox, uid, modseq
+
+
+def _take_in(conn: Connection, size: int, deliveries: Sequence[Delivery], now: int) -> tuple[list[Delivered], list[_Placed]]:
+    """Charge accounts and take UIDs for all: the answers in the order of `deliveries`, and where rows are to be made."""
+    answers: list[Delivered | None] = [None] * len(deliveries)
+    placed: list[_Placed] = []
+    for turn in _turns(deliveries):
+        for index, answer, modseq in _place(conn, size, [(index, deliveries[index]) for index in turn], now):
+            answers[index] = answer
+            if answer.error is None:
+                placed.append((answer.account_id, answer.mailbox_id, answer.uid, modseq, deliveries[index]))
+    return [answer for answer in answers if answer is not None], placed
+
+
+def _insert_placed(
+    conn: Connection, content_id: int, size: int, placed: Sequence[_Placed], *, internal_date: int, now: int
+) -> None:
+    if not placed:
+        return
+    _INSERT.run(
+        conn,
+        {
+            "rows": as_rows(
+                (account_id, mailbox_id, uid, modseq, content_id, one.flags, 0, internal_date, now, size, one.delivered_to)
+                for account_id, mailbox_id, uid, modseq, one in placed
+            )
+        },
+    )
+    for account_id, mailbox_id, _, modseq, _ in placed:
+        note(conn, Hint(account_id, modseq, (mailbox_id,)))
 
 
 def _turns(deliveries: Sequence[Delivery]) -> list[list[int]]:

@@ -21,7 +21,6 @@ from govmail.store.schema import attempt, queue_entry, queue_message
 from govmail.store.sql import Prepared, as_set, one_of
 from govmail.store.values import Attempt, AttemptResult, NewEntry, NewQueueMessage, QueueEntry, QueueMessage
 
-LIFETIME_SECONDS = 5 * 86_400  # config.Queue.lifetime_seconds, where the caller has no configuration
 TEXT_OCTETS = 2000  # of a reply that is kept
 
 _ADD_MESSAGE = Prepared(
@@ -139,7 +138,6 @@ def enqueue(
     content_id: int,
     *,
     now: int,
-    lifetime: int = LIFETIME_SECONDS,
     entries: Sequence[NewEntry] | None = None,
 ) -> None:
     """Add a message and its entries (`entries`, else those of the message), due at once."""
@@ -157,7 +155,7 @@ def enqueue(
             {
                 "queue_id": message.queue_id, "kind": one.kind, "recipient": one.recipient, "domain": one.domain,
                 "directory_id": one.directory_id, "notify": one.notify.value, "orcpt": one.orcpt, "state": "ready",
-                "next_attempt": now, "attempts": 0, "expires": now + lifetime, "delay_notified": False,
+                "next_attempt": now, "attempts": 0, "expires": now + message.lifetime, "delay_notified": False,
                 "last_code": one.code, "last_status": one.status, "last_text": one.text,
             }
             for one in (message.entries if entries is None else entries)

@@ -173,6 +173,7 @@ class NewQueueMessage:
     smtputf8: bool = False
     login: str | None = None
     client_ip: str = ""
+    lifetime: int = 5 * 86_400  # seconds until its entries are given up; config.Queue.lifetime_seconds
 
 
 @dataclass(frozen=True, slots=True)
