@@ -15,6 +15,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -29,10 +30,11 @@ import dns.exception
 import dns.message
 import structlog
 
+from directory import slapd
 from filters import dkim
 from filters.clamd import Clamd, brief
 from filters.rspamd import Rspamd
-from govmail.config import Config, FilterTable
+from govmail.config import Config, DirectoryTable, FilterTable
 from govmail.datadir import secrets_dir
 from govmail.errors import EngineUnavailable
 
@@ -43,6 +45,7 @@ PROBE_SECONDS = 5.0
 STOP_SECONDS = 10.0
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 STEADY_SECONDS = 60.0  # up for this long: the next death starts the back-off anew
+SAMPLE_BASE = "dc=jx,dc=example"  # where the configuration names no base
 LOG_OCTETS = 16 * 1024 * 1024  # a larger log is put aside at the next start
 
 
@@ -84,6 +87,7 @@ class Engine(ABC):
         self.version = ""
         self.warning = ""
         self.restarts = 0
+        self.exit_status: int | None = None  # of the last child; negative: the signal
         self.is_ready = asyncio.Event()
 
     @property
@@ -101,12 +105,19 @@ class Engine(ABC):
             word = "absent"
         elif self.process is None:
             word = "stopped"
-        elif self.process.poll() is not None:
+        elif not self.alive:
             word = "down"
         else:
             word = "ready" if self.is_ready.is_set() else "starting"
-        pid = self.process.pid if self.process and self.process.poll() is None else None
+        pid = self.process.pid if self.process and self.alive else None
         return EngineState(self.name, word, self.version, pid, self.restarts, self.warning)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs. One that has ended is not reaped here: its pid names its group until `kill`."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     @abstractmethod
     def configure(self) -> None:
@@ -138,7 +149,7 @@ class Engine(ABC):
         """The version, once the engine answers. Raises EngineUnavailable when it dies or stays silent."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.process is None or self.process.poll() is not None:
+            if not self.alive:
                 raise EngineUnavailable(f"{self.name} ended while it started; see {self.log_file}")
             try:
                 self.version = await self.probe()
@@ -149,8 +160,8 @@ class Engine(ABC):
                 return self.version
         raise EngineUnavailable(f"{self.name} does not answer after {seconds:g} s; see {self.log_file}")
 
-    async def wait_end(self) -> int:
-        """The exit status of the child, once it has ended (negative: the signal)."""
+    async def wait_end(self) -> None:
+        """Until the child has ended."""
         assert self.process is not None
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -161,21 +172,31 @@ class Engine(ABC):
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-        return self.process.wait()
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL. Blocks for STOP_SECONDS at most."""
+        """SIGTERM, and SIGKILL for what is left after STOP_SECONDS. Blocks."""
         self.is_ready.clear()
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
+        if self.process is None:
             return
-        process.terminate()
+        if self.alive:
+            self.process.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            while self.alive and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if self.alive:
+                log.warning("engine.killed", engine=self.name)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the child and to the workers that it may have left behind; they would hold its port."""
+        if self.process is None:
+            return
         try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            log.warning("engine.killed", engine=self.name)
-            process.kill()
-            process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.exit_status = self.process.wait()
+        self.process = None
 
     @property
     def log_file(self) -> Path:
@@ -257,11 +278,11 @@ class RspamdEngine(Engine):
         """The `[[filter]]` that goes with this engine. Its password exists once the engine has been started."""
         return FilterTable(
             name="rspamd", kind="rspamd", url=f"http://127.0.0.1:{self.port}", controller_url=f"http://127.0.0.1:{self.port + 1}",
-            password_file=str(secrets_dir(Path()) / "rspamd"), workers=32,
+            password_file=str(secrets_dir(Path()) / "rspamd.password"), workers=32,
         )
 
     def configure(self) -> None:
-        password = _secret(secrets_dir(self.data_dir) / "rspamd")
+        password = _secret(secrets_dir(self.data_dir) / "rspamd.password")
         keys = dkim.key_dir(self.data_dir)
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in (keys, *keys.glob("*.key")):
@@ -387,6 +408,56 @@ class ClamdEngine(Engine):
         return brief(await self._client.ping())
 
 
+class SlapdEngine(Engine):
+    """slapd with an empty tree below `base`; the directory itself makes what belongs into it."""
+
+    name = "slapd"
+    binary = "slapd"
+    package = "slapd"
+    package_user = "openldap"
+
+    # An anonymous simple bind and, in any answer to it, the tag of a BindResponse (RFC 4511 §4.2). The directory's own
+    # client is not needed to see that slapd understands LDAP.
+    BIND = bytes.fromhex("300c020101600702010304008000")
+    BIND_RESPONSE = bytes.fromhex("02010161")
+
+    def __init__(self, data_dir: Path, port: int, *, user: str | None = None, base: str, password_file: Path | None = None) -> None:
+        super().__init__(data_dir, port, user=user)
+        self._base = base
+        self._password_file = password_file or secrets_dir(self.data_dir) / "slapd.password"
+
+    def directory_table(self) -> DirectoryTable:
+        """The `[directory]` that goes with this engine. Its password exists once the engine has been started."""
+        return DirectoryTable(
+            kind="ldap", url=f"ldap://127.0.0.1:{self.port}", base=self._base, bind_dn=slapd.admin_dn(self._base),
+            bind_password_file=str(self._password_file),
+        )
+
+    def configure(self) -> None:
+        for name in ("db", "run"):
+            self._make_directory(self.home / name)
+        password = _secret(self._password_file)
+        self.write("slapd.conf", slapd.render(self._base, data_dir=self.home / "db", run_dir=self.home / "run", admin_password=password))
+
+    def arguments(self) -> list[str]:
+        return ["-d", "none", "-h", f"ldap://127.0.0.1:{self.port}/", "-f", str(self.home / "slapd.conf")]
+
+    async def probe(self) -> str:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    writer.write(self.BIND)
+                    answer = await reader.readexactly(7)
+                finally:
+                    writer.close()
+        except (OSError, EOFError, TimeoutError) as error:
+            raise EngineUnavailable from error
+        if not answer[2:].startswith(self.BIND_RESPONSE):
+            raise EngineUnavailable("slapd speaks no LDAP")
+        return "slapd"
+
+
 class Engines:
     """All engines of one machine: started together, kept alive, stopped together."""
 
@@ -426,7 +497,7 @@ class Engines:
             reason = await self._live(engine)
             deaths = 1 if time.monotonic() - started > STEADY_SECONDS else deaths + 1
             wait = BACKOFF_SECONDS[min(deaths, len(BACKOFF_SECONDS)) - 1]
-            log.error("engine.died", engine=engine.name, reason=reason, again_in_seconds=wait, log=str(engine.log_file))
+            log.error("engine.died", engine=engine.name, reason=reason, exit_status=engine.exit_status, again_in_seconds=wait, log=str(engine.log_file))
             await asyncio.sleep(wait)
             engine.restarts += 1
 
@@ -438,7 +509,8 @@ class Engines:
             log.info("engine.ready", engine=engine.name, version=version, port=engine.port)
             if engine.warning:
                 log.warning("engine.warning", engine=engine.name, warning=engine.warning)
-            return f"exit status {await engine.wait_end()}"
+            await engine.wait_end()
+            return "ended"
         except (EngineUnavailable, OSError) as error:
             return str(error)
         finally:
@@ -449,6 +521,9 @@ def build(config: Config, data_dir: Path, *, nameservers: tuple[str, ...]) -> En
     """The engines whose port is set in `[engines]`. `nameservers`: see `RspamdEngine`."""
     user, octets, ports = config.user, config.limits.message_octets, config.engines
     engines: list[Engine] = []
+    if ports.slapd_port:
+        secret = data_dir / config.directory.bind_password_file if config.directory.bind_password_file else None
+        engines.append(SlapdEngine(data_dir, ports.slapd_port, user=user, base=config.directory.base or SAMPLE_BASE, password_file=secret))
     if ports.rspamd_port:
         engines.append(RspamdEngine(data_dir, ports.rspamd_port, user=user, message_octets=octets, nameservers=nameservers))
     if ports.clamd_port:

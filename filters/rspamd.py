@@ -140,10 +140,8 @@ class Rspamd:
             async with self._open().request(
                 method, url, data=_body(message) if message else None, headers=[*headers, *self._authorise()], allow_redirects=False
             ) as response:
-                # rspamd answers 208 for a mail that it has learnt already
-                if response.status not in (200, 208):
-                    detail = (await _read(response)).decode("utf-8", "replace")
-                    raise EngineUnavailable(f"{self.name}: {plain(response.reason or '')} {plain(detail)}".strip())
+                if response.status != 200 and "already learned" not in (response.reason or ""):
+                    raise EngineUnavailable(f"{self.name}: {response.status} {plain(response.reason or '')}")
                 return plain(response.headers.get("Server", "rspamd"), 40)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise EngineUnavailable(f"{self.name} does not answer", private=f"{type(error).__name__}: {error}") from error

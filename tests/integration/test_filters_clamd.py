@@ -14,11 +14,19 @@ import pytest
 from admin.engines import ClamdEngine
 from filters.chain import FilterChain
 from filters.clamd import Clamd
-from govmail.config import FilterTable, Filters
+from govmail.config import Filters, FilterTable
 from govmail.interfaces import Action, Scan
 from govmail.mail.message import Message
 from tests.kit.engines import MESSAGE_OCTETS, data_directory, free_port, freeze, proxy_to, running_clamd, wake
-from tests.kit.malware import EICAR, mail, only_content_type, request, with_attachment, zip_with_raw_name, zipped
+from tests.kit.malware import (
+    EICAR,
+    mail,
+    only_content_type,
+    request,
+    with_attachment,
+    zip_with_raw_name,
+    zipped,
+)
 
 GBK_NAME = "关于经费的通知.doc".encode("gbk")
 

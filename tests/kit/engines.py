@@ -88,7 +88,7 @@ def freeze(engine: Engine) -> None:
 
 
 def wake(engine: Engine) -> None:
-    if engine.process is not None and engine.process.poll() is None:
+    if engine.process is not None and engine.alive:
         for pid in family(engine.process.pid):
             os.kill(pid, signal.SIGCONT)
 
