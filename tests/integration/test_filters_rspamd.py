@@ -73,7 +73,9 @@ async def test_a_mail_with_raw_gbk_in_its_header_gets_a_verdict(rspamd: Rspamd) 
 
 async def test_a_spooled_message_is_sent_whole(rspamd: Rspamd, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
-    spool.write_bytes(mail(b"a b c\r\n" * 20_000 + GTUBE + b"\r\n"))
+    large = b"--cut\r\nContent-Type: application/octet-stream\r\n\r\n" + b"a b c\r\n" * 100_000
+    last = b"--cut\r\nContent-Type: text/plain\r\n\r\n" + GTUBE + b"\r\n--cut--\r\n"
+    spool.write_bytes(mail(large + last, content_type="multipart/mixed; boundary=cut"))
     assert (await rspamd.check(request(Message.spooled(spool)))).action is Action.REJECT
 
 
@@ -113,8 +115,7 @@ async def test_learning(rspamd: Rspamd) -> None:
     message = Message.of(mail(words.encode("gb18030") + b"\r\n", content_type="text/plain; charset=gb18030"))
     await rspamd.learn(message, spam=True)
     await rspamd.learn(message, spam=True)  # already learnt: no error
-    with pytest.raises(EngineUnavailable, match="tokens"):
-        await rspamd.learn(Message.of(mail(b"short\r\n")), spam=False)
+    await rspamd.learn(message, spam=False)  # and unlearnt
 
 
 async def test_learning_needs_the_password(rspamd_engine: RspamdEngine) -> None:
