@@ -158,7 +158,7 @@ def envelopes(conn: Connection, content_ids: Collection[int]) -> dict[int, Conte
 
 def headers(conn: Connection, content_ids: Collection[int]) -> dict[int, bytes]:
     """Raw headers with their empty line."""
-    return dict(_HEADERS.rows(conn, {"ids": as_set(content_ids)}))  # type: ignore[arg-type]
+    return dict(_HEADERS.rows(conn, {"ids": as_set(content_ids)}))
 
 
 def parts(conn: Connection, content_ids: Collection[int]) -> dict[int, tuple[bytes, bytes]]:

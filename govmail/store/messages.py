@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true, update
 
-from govmail.errors import MailError, NoSuchMailbox, OverQuota
+from govmail.errors import NoSuchMailbox, OverQuota
 from govmail.interfaces import Hint
 from govmail.store import accounts, contents, mailboxes
 from govmail.store import queue as mail_queue
@@ -288,7 +288,7 @@ def _mailboxes(conn: Connection, wanted: Sequence[tuple[int, str]]) -> dict[int,
     found: dict[int, int] = {}
     for name, account_ids in names.items():
         use = mailboxes.special_use_of(name)
-        found |= dict(_NAMED.rows(conn, {"accounts": as_set(account_ids), "called": name, "use": use}))  # type: ignore[arg-type]
+        found |= dict(_NAMED.rows(conn, {"accounts": as_set(account_ids), "called": name, "use": use}))
     return found
 
 

@@ -12,7 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, literal_column, not_, null, or_, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from govmail.errors import NotFound
 from govmail.mail.envelope import Notify

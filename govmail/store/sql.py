@@ -133,7 +133,7 @@ class Prepared:
         cursor = conn.connection.cursor()
         form = self.form(conn)
         cursor.execute(form.text, form.arguments(params))
-        found: list[Row] = cursor.fetchall()
+        found: list[Row] = list(cursor.fetchall())
         cursor.close()
         return found
 

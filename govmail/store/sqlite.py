@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -137,9 +137,7 @@ class SqliteBackend:
 
 def driver(conn: Connection) -> sqlite3.Connection:
     """The driver's connection under SQLAlchemy's."""
-    raw = conn.connection.dbapi_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw
+    return cast(sqlite3.Connection, conn.connection.dbapi_connection)
 
 
 def run_group(conn: Connection, group: Sequence[Job]) -> StoreFailed | None:
