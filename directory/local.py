@@ -6,10 +6,8 @@ transaction per `BULK_ROWS` rows. SQL lives in `govmail.store.directory`, the ru
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from directory import resolution, tree
@@ -27,6 +25,8 @@ from directory.model import (
     Progress,
     Unit,
     new_id,
+    new_stamp,
+    utc_now,
 )
 from govmail.config import DirectoryTable, Limits
 from govmail.errors import BadInput, Conflict, NotFound
@@ -36,16 +36,6 @@ from govmail.store import directory as sql
 from govmail.store.database import Database
 
 BULK_ROWS = 1000
-
-
-def utc_now() -> datetime:
-    """The clock of the wall."""
-    return datetime.now(UTC)
-
-
-def new_stamp() -> str:
-    """A fresh stamp: whatever was remembered about a login under the old one is void."""
-    return secrets.token_hex(16)
 
 
 class LocalDirectory:

@@ -12,9 +12,11 @@ Conflict when a name, label, address or domain is taken, BadInput when a value d
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from govmail.interfaces import PersonState, Resolution
@@ -30,6 +32,16 @@ IdSource = Callable[[], str]
 def new_id() -> str:
     """A fresh directory_id."""
     return str(uuid.uuid4())
+
+
+def new_stamp() -> str:
+    """A fresh stamp: whatever was remembered about a login under the old one is void."""
+    return secrets.token_hex(16)
+
+
+def utc_now() -> datetime:
+    """The clock of the wall, see `interfaces.Clock`."""
+    return datetime.now(UTC)
 
 
 class Level:
@@ -252,7 +264,7 @@ class DirectoryService(Protocol):
         """Where new people of the unit get their addresses; added to the local domains where missing."""
 
     async def remove_unit(self, unit_id: str) -> None:
-        """Only when nothing is below it (BadInput); its domains go to its parent."""
+        """BadInput while there are units, people, groups or domains in it."""
 
     # people
 

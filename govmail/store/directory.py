@@ -207,15 +207,12 @@ def set_unit(conn: Connection, unit_id: str, values: Fields) -> None:
 
 
 def remove_unit(conn: Connection, unit_id: str) -> None:
-    """BadInput while anything lies below it; its domains go to its parent."""
+    """BadInput while anything lies below it or a domain is left."""
     row = get_unit(conn, unit_id)
-    for table, column, what in ((unit, unit.c.parent_id, "units"), (person, person.c.unit_id, "people"), (group_, group_.c.unit_id, "groups")):
-        if conn.execute(select(exists().select_from(table).where(column == unit_id))).scalar_one():
+    inside = {"units": unit.c.parent_id, "people": person.c.unit_id, "groups": group_.c.unit_id, "domains": domain.c.unit_id}
+    for what, column in inside.items():
+        if conn.execute(select(exists().where(column == unit_id))).scalar_one():
             raise BadInput(f"{row['name']}: there are still {what} in it")
-    held = conn.execute(select(func.count()).select_from(domain).where(domain.c.unit_id == unit_id)).scalar_one()
-    if held and row["parent_id"] is None:
-        raise BadInput(f"{row['name']}: there are still domains in it")
-    conn.execute(update(domain).where(domain.c.unit_id == unit_id).values(unit_id=row["parent_id"]))
     conn.execute(delete(unit).where(unit.c.unit_id == unit_id))
 
 
