@@ -253,19 +253,18 @@ class _Scanner:
             if self.data.startswith(ending, start - self.base):
                 return start + len(ending), False
         end = self._empty_line(start, stop)
-        cut = end < 0
-        if cut:
-            end = stop
-            if stop < self.size:
-                self._doubt("header too large")
-                end = max(self.data.rfind(b"\n", start - self.base, stop - self.base) + 1 + self.base, start) or stop
-                if end <= start:
-                    end = stop
         if self.boundaries:
-            found, node, _, _ = self._delimiter(start, end)
+            found, node, _, _ = self._delimiter(start, stop if end < 0 else end)
             if node is not None:
                 return found, True
-        return end, cut
+        if end >= 0:
+            return end, False
+        if stop < self.size:
+            self._doubt("header too large")
+            stop = self.data.rfind(b"\n", start - self.base, stop - self.base) + 1 + self.base
+            if stop <= start:
+                stop = start + self.limits.header_octets
+        return stop, True
 
     def _empty_line(self, start: int, stop: int) -> int:
         # Parts without an empty line must not each search the rest of the message: what was searched is remembered.

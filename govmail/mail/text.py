@@ -210,8 +210,9 @@ def decode_q(content: bytes) -> bytes:
 # Characters without a width or a meaning of their own: they hide words from search and filters.
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]+")
 # Text may be cut in front of these: normalisation never joins them to what precedes.
-_CUT = re.compile("[!-~\u4e00-\u9fff]")
-_FOLD_CHARACTERS = 64 * 1024
+_CUT = re.compile("[ -~\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff]")
+# Normalisation sorts combining marks by insertion, so a run of n marks costs n²: pieces bound it.
+_FOLD_CHARACTERS = 1024
 
 
 def fold(text: str) -> str:
@@ -221,7 +222,7 @@ def fold(text: str) -> str:
     letters and digits equal plain ones; invisible characters removed; white space of any length one space, so that a
     phrase is found across a line end.
     """
-    if len(text) <= _FOLD_CHARACTERS:
+    if len(text) <= _FOLD_CHARACTERS or (len(text) <= PIECE and text.isascii()):
         return _fold(text)
     return "".join(_one_space(_fold(piece) for piece in _cut(text)))
 
