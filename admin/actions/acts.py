@@ -1,0 +1,44 @@
+"""Every operator act by the name that the control socket, the command line and the audit trail use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from admin import doctor
+from admin.actions import audit, domain, group, mailbox, person, person_import, quarantine, queue, unit
+
+ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
+    "unit.add": unit.add,
+    "unit.add_many": unit.add_many,
+    "unit.list": unit.list_units,
+    "unit.tree": unit.tree_,
+    "unit.show": unit.show,
+    "person.add": person.add,
+    "person.add_many": person_import.add_many,
+    "person.list": person.list_people,
+    "person.show": person.show,
+    "person.passwd": person.passwd,
+    "person.disable": person.disable,
+    "person.enable": person.enable,
+    "domain.add": domain.add,
+    "domain.list": domain.list_domains,
+    "group.add": group.add,
+    "group.list": group.list_groups,
+    "group.show": group.show,
+    "mailbox.list": mailbox.list_mailboxes,
+    "mailbox.show": mailbox.show,
+    "mailbox.count": mailbox.count,
+    "queue.list": queue.list_entries,
+    "queue.show": queue.show,
+    "queue.retry": queue.retry,
+    "queue.delete": queue.delete,
+    "quarantine.list": quarantine.list_items,
+    "quarantine.show": quarantine.show,
+    "quarantine.release": quarantine.release,
+    "quarantine.delete": quarantine.delete,
+    "audit.list": audit.list_entries,
+    "audit.verify": audit.verify,
+    "doctor": doctor.run,
+})

@@ -1,0 +1,51 @@
+"""Domains whose mail stays here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from admin.actions.context import Actor, Context, require
+from admin.actions.find import path_of, unit_or_root
+from directory import tree
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    domain: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DomainAdded:
+    domain: str
+    status: str  # "added", "exists"
+    unit: str
+
+
+async def add(ctx: Context, actor: Actor, domain: str, *, unit: str | None = None, dry_run: bool = False) -> DomainAdded:
+    """Mail for the domain stays here from now on; people of the unit, and below it, get their addresses in it."""
+    async with ctx.recorded(actor, "domain.add", domain, dry_run=dry_run) as note:
+        canonical = tree.check_domain(domain)
+        for one in await ctx.directory.domains():
+            if one.domain == canonical:
+                require(actor, "domain.add", one.unit_id)
+                return DomainAdded(canonical, "exists", await path_of(ctx, one.unit_id))
+        owner = await unit_or_root(ctx, unit)
+        require(actor, "domain.add", owner.unit_id)
+        note.detail["unit_id"] = owner.unit_id
+        if not dry_run:
+            await ctx.directory.add_domain(canonical, owner.unit_id)
+            if unit and not owner.domain:
+                await ctx.directory.set_unit_domain(owner.unit_id, canonical)
+            ctx.cache.invalidate()
+        return DomainAdded(canonical, "added", await path_of(ctx, owner.unit_id))
+
+
+async def list_domains(ctx: Context, actor: Actor) -> AsyncIterator[DomainRow]:
+    require(actor, "domain.list", None)
+    paths: dict[str, str] = {}
+    for one in await ctx.directory.domains():
+        if one.unit_id not in paths:
+            paths[one.unit_id] = await path_of(ctx, one.unit_id)
+        yield DomainRow(one.domain, paths[one.unit_id])

@@ -1,0 +1,79 @@
+"""Mailboxes as operators see them: how much lies where; never what stands in the mails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from admin.actions.context import Actor, Context, require
+from admin.actions.find import path_of, person_of
+from govmail.store import accounts, mailboxes
+from govmail.store.values import Account, Mailbox
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account with its owner; `address` empty: the directory does not know the owner any more."""
+
+    address: str
+    name: str
+    unit: str
+    messages: int
+    octets: int
+    quota_octets: int | None
+    suspended: bool
+    directory_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxRow:
+    name: str
+    special_use: str
+    messages: int
+    unseen: int
+    octets: int
+    uidvalidity: int
+    uid_next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    messages: int
+
+
+async def list_mailboxes(ctx: Context, actor: Actor) -> AsyncIterator[AccountRow]:
+    """All accounts, oldest first, a page at a time."""
+    require(actor, "mailbox.list", None)
+    paths: dict[str, str] = {}
+    after = 0
+    while page := await ctx.database.read(accounts.list_page, after=after, limit=PAGE):
+        owners = await ctx.directory.people_by_id([one.directory_id for one in page])
+        for account in page:
+            owner = owners.get(account.directory_id)
+            if owner is not None and owner.unit_id not in paths:
+                paths[owner.unit_id] = await path_of(ctx, owner.unit_id)
+            yield AccountRow(
+                str(owner.primary) if owner else "", owner.name if owner else "", paths[owner.unit_id] if owner else "",
+                account.used_messages, account.used_octets, account.quota_octets, account.suspended, account.directory_id,
+            )
+        after = page[-1].account_id
+
+
+async def show(ctx: Context, actor: Actor, person: str) -> AsyncIterator[MailboxRow]:
+    """The mailboxes of one person."""
+    found = await person_of(ctx, person)
+    require(actor, "mailbox.list", found.unit_id)
+    account: Account | None = await ctx.database.read(accounts.find, found.person_id)
+    if account is None:
+        return
+    rows: list[Mailbox] = await ctx.database.read(mailboxes.list_all, account.account_id)
+    for one in rows:
+        yield MailboxRow(one.name, one.special_use or "", one.messages, one.unseen, one.octets, one.uidvalidity, one.uid_next)
+
+
+async def count(ctx: Context, actor: Actor) -> Count:
+    """Messages in all mailboxes of all accounts; one query."""
+    require(actor, "mailbox.list", None)
+    return Count(await ctx.database.read(mailboxes.count_messages))

@@ -1,0 +1,30 @@
+"""govmail domain: domains whose mail stays here."""
+
+from __future__ import annotations
+
+import click
+
+from admin.cli.base import Group, Run, option, reads, writes
+from admin.cli.output import Column
+
+ADDED = (Column("domain", "邮件域", "domain"), Column("status", "结果", "status"), Column("unit", "单位", "unit", wide=True))
+DOMAINS = (Column("domain", "邮件域", "domain"), Column("unit", "单位", "unit", wide=True))
+
+
+@click.group(cls=Group, help="Domains whose mail stays here.", zh="本系统的邮件域。")
+def domain() -> None:
+    pass
+
+
+@domain.command("add", help="Add a domain.", zh="新建邮件域。")
+@click.argument("domain")
+@option("--unit", help="The unit that answers for it and gets its addresses in it; the root where missing.", zh="负责此域的单位，其新地址使用此域；缺省为根单位。")
+@writes
+def add(run: Run, domain: str, unit: str | None) -> None:
+    run.one("domain.add", {"domain": domain, "unit": unit}, ADDED)
+
+
+@domain.command("list", help="All domains.", zh="列出全部邮件域。")
+@reads
+def list_(run: Run) -> None:
+    run.rows("domain.list", {}, DOMAINS)

@@ -1,0 +1,43 @@
+"""govmail mailbox: how much mail lies where."""
+
+from __future__ import annotations
+
+import click
+
+from admin.cli.base import Group, Run, reads
+from admin.cli.output import Column
+
+ACCOUNTS = (
+    Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit", wide=True),
+    Column("messages", "邮件", "messages", "number"), Column("octets", "已用", "used", "octets"),
+    Column("quota_octets", "上限", "quota", "octets"),
+)
+MAILBOXES = (
+    Column("name", "邮箱", "mailbox"), Column("special_use", "用途", "use"), Column("messages", "邮件", "messages", "number"),
+    Column("unseen", "未读", "unseen", "number"), Column("octets", "大小", "size", "octets"),
+)
+COUNT = (Column("messages", "邮件", "messages", "number"),)
+
+
+@click.group(cls=Group, help="Mailboxes.", zh="邮箱。")
+def mailbox() -> None:
+    pass
+
+
+@mailbox.command("list", help="All accounts with what they hold.", zh="列出全部账户及用量。")
+@reads
+def list_(run: Run) -> None:
+    run.rows("mailbox.list", {}, ACCOUNTS)
+
+
+@mailbox.command("show", help="The mailboxes of one person.", zh="显示一名人员的各个邮箱。")
+@click.argument("person")
+@reads
+def show(run: Run, person: str) -> None:
+    run.rows("mailbox.show", {"person": person}, MAILBOXES)
+
+
+@mailbox.command("count", help="Messages in all mailboxes together.", zh="全部邮箱的邮件总数。")
+@reads
+def count(run: Run) -> None:
+    run.one("mailbox.count", {}, COUNT)

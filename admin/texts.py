@@ -1,0 +1,168 @@
+"""What operators read, in Chinese and English: one catalogue for acts, commands and the control socket.
+
+Invariants: every entry has both languages with the same placeholders (a test compares them); the language belongs to
+the request, so one server answers two operators in two languages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from govmail.wire.control import Language
+
+_language: ContextVar[Language] = ContextVar("language", default="en")
+
+
+def language() -> Language:
+    return _language.get()
+
+
+def set_language(value: Language) -> None:
+    """For the rest of this task (or of the process, from a command line)."""
+    _language.set(value)
+
+
+@contextmanager
+def speaking(value: Language) -> Iterator[None]:
+    token = _language.set(value)
+    try:
+        yield
+    finally:
+        _language.reset(token)
+
+
+def locale_language(environ: Mapping[str, str] = os.environ) -> Language:
+    """The language of a POSIX environment: the first of LC_ALL, LC_MESSAGES, LANG that is set decides."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := environ.get(name):
+            return "zh" if value.lower().startswith("zh") else "en"
+    return "en"
+
+
+def say(key: str, /, **values: object) -> str:
+    """The entry in the language of the request."""
+    zh, en = CATALOGUE[key]
+    return (zh if language() == "zh" else en).format(**values)
+
+
+def choose(zh: str, en: str) -> str:
+    return zh if language() == "zh" else en
+
+
+# One line per text: key, Chinese, English.
+CATALOGUE: dict[str, tuple[str, str]] = {
+    # what a request may be refused for
+    "not_operator": (
+        "只有运行服务器的系统用户或 root 可以执行此操作（您的 uid：{uid}）",
+        "only the server's own system user or root may do this (your uid: {uid})",
+    ),
+    "unknown_act": ("没有操作 {act}：命令行与服务器版本不一致？", "no act {act}: are command line and server of one version?"),
+    "bad_argument": ("参数 {name}：{reason}", "argument {name}: {reason}"),
+    "input_too_large": ("输入为 {octets} 字节，上限为 {limit}：请分批导入", "the input has {octets} octets, the limit is {limit}: import it in parts"),
+    "input_late": ("等待输入超时", "the input did not come in time"),
+    "incident": ("内部错误，日志编号 {incident}", "internal error, incident {incident} in the log"),
+    "shutting_down": ("服务器正在停止", "the server is shutting down"),
+    "too_many_operators": ("同时连接的操作过多，请稍后再试", "too many operators at once, try again"),
+    # directory
+    "unit_unknown": ("没有单位“{unit}”：请用 govmail unit tree 查看", "no unit {unit!r}: see govmail unit tree"),
+    "no_units": ("还没有任何单位：先执行 govmail unit add 江西省", "there is no unit yet: first run govmail unit add 江西省"),
+    "unit_path_empty": ("单位路径为空：写作 江西省/赣州市/发改委", "the unit path is empty: write 江西省/赣州市/发改委"),
+    "unit_path_long": ("单位路径超过 {limit} 级", "the unit path has more than {limit} levels"),
+    "unit_needed": ("请用 --unit 指明单位", "name the unit with --unit"),
+    "name_needed": ("请写明姓名，或用 --from-file 批量导入", "give a name, or a table with --from-file"),
+    "person_unknown": ("没有人员或地址“{person}”", "no person or address {person!r}"),
+    "group_unknown": ("没有邮件组“{group}”", "no group {group!r}"),
+    "name_bad": ("“{name}”不能作为名称：1 到 {limit} 个字，不含控制字符、“/”和制表符", "{name!r} cannot be a name: 1 to {limit} characters, no control characters, no '/' or TAB"),
+    "name_long": ("“{name}”不能作为姓名：1 到 {limit} 个字，不含控制字符", "{name!r} cannot be a name: 1 to {limit} characters, no control characters"),
+    "address_bad": ("地址“{address}”：{reason}", "address {address!r}: {reason}"),
+    "address_taken": ("地址 {address} 已属于 {owner}", "address {address} belongs to {owner} already"),
+    "domain_bad": ("域名“{domain}”：{reason}", "domain {domain!r}: {reason}"),
+    "domain_foreign": (
+        "{domain} 不是本系统的邮件域：先执行 govmail domain add {domain}",
+        "{domain} is no mail domain of this system: first run govmail domain add {domain}",
+    ),
+    "domain_none": (
+        "单位“{unit}”及其上级都没有邮件域：用 --address 写明地址，或先执行 govmail domain add … --unit {unit}",
+        "neither unit {unit!r} nor a unit above it has a mail domain: give --address, or first run govmail domain add … --unit {unit}",
+    ),
+    "password_empty": ("密码为空", "the password is empty"),
+    "password_bad": ("密码：{reason}", "password: {reason}"),
+    "password_stdin": ("标准输入没有密码：每次从标准输入读一行", "no password on standard input: one line is read"),
+    "member_bad": ("成员“{member}”：{reason}", "member {member!r}: {reason}"),
+    "members_none": ("没有成员：用 --member 或 --members-file", "no members: give --member or --members-file"),
+    "members_many": ("成员超过 {limit} 个", "more than {limit} members"),
+    "names_used_up": ("{domain} 中没有可用于“{name}”的地址：用 --address 写明", "no free address for {name!r} in {domain}: give --address"),
+    "state_same": ("{person} 的状态已是 {state}", "{person} is {state} already"),
+    # imported tables
+    "row_error": ("第 {row} 行，{field}：{reason}", "row {row}, {field}: {reason}"),
+    "row_columns": ("第 {row} 行有 {found} 列，表头有 {expected} 列", "row {row} has {found} columns, the header has {expected}"),
+    "table_empty": ("文件为空：第一行写列名，用制表符分隔", "the file is empty: its first line names the columns, separated by TAB"),
+    "table_utf8": ("第 {row} 行不是 UTF-8：请先转换编码，例如 iconv -f GB18030 -t UTF-8", "row {row} is not UTF-8: convert it first, e.g. iconv -f GB18030 -t UTF-8"),
+    "table_line_long": ("第 {row} 行超过 {limit} 字节", "row {row} is longer than {limit} octets"),
+    "column_unknown": ("第 1 行：没有列“{column}”；可用的列：{columns}", "row 1: no column {column!r}; columns are {columns}"),
+    "column_twice": ("第 1 行：列“{column}”出现两次", "row 1: column {column!r} stands there twice"),
+    "column_missing": ("第 1 行：缺少列“{column}”", "row 1: column {column!r} is missing"),
+    "value_missing": ("此处不能为空", "must not be empty"),
+    "value_number": ("“{value}”不是数字", "{value!r} is no number"),
+    "batch_twice": ("第 {other} 行已使用此地址", "row {other} has this address already"),
+    "seat_exists_elsewhere": ("地址已属于 {unit} 的 {name}", "the address belongs to {name} of {unit} already"),
+    # queue and quarantine
+    "entry_unknown": ("队列中没有 {entry}", "nothing called {entry} in the queue"),
+    "item_unknown": ("隔离区没有编号 {item}", "no item {item} in quarantine"),
+    "item_recipient": ("编号 {item} 没有收件人 {address}", "item {item} has no recipient {address}"),
+    "item_done": ("编号 {item} 已没有待处理的收件人", "item {item} has no recipient that is still held"),
+    "virus_release": (
+        "编号 {item} 含病毒（{threats}）：放行须由两名不同的审核员批准，目前只能删除",
+        "item {item} contains a virus ({threats}): a release needs two different reviewers, until then it can only be deleted",
+    ),
+    "quarantine_off": ("此服务器没有隔离区", "this server has no quarantine"),
+    # audit
+    "audit_broken": ("审计链在第 {seq} 条断裂：该条或其前一条被改动或删除", "the audit chain breaks at entry {seq}: it or the one before it was changed or deleted"),
+    "audit_whole": ("审计链完整，共 {count} 条", "the audit chain is whole, {count} entries"),
+    # the command line
+    "error": ("错误：{text}", "error: {text}"),
+    "warning": ("警告：{text}", "warning: {text}"),
+    "dry_run": ("试运行：未作任何改动", "dry run: nothing was changed"),
+    "no_config": ("没有 {path}：用 --data 或 --config 指明，或先执行 govmail up", "there is no {path}: name it with --data or --config, or first run govmail up"),
+    "unreachable": ("服务器占用 {path}，但控制套接字无应答", "a server owns {path} but does not answer on its control socket"),
+    "connection_lost": ("与服务器的连接中断，操作结果未知：请检查后重试", "the connection to the server was lost, the outcome is not known: look, then repeat"),
+    "not_yours": ("{path}：{reason}；请以运行服务器的系统用户执行", "{path}: {reason}; run this as the server's system user"),
+    "file_unreadable": ("{path}：{reason}", "{path}: {reason}"),
+    "interrupted": ("已中断", "interrupted"),
+    "password_once": ("密码只显示这一次", "the password is shown this once"),
+    "rows_failed": ("{failed} 行有误，{done} 行完成", "{failed} rows failed, {done} done"),
+    "rows_none": ("（无）", "(none)"),
+    "importing": ("导入", "importing"),
+    "sampling": ("建立示例", "building the sample"),
+    "listening": ("监听 {listener} 于 {where}", "listening for {listener} on {where}"),
+    "sample_logins": ("示例账号和密码在 {path}，例如：", "sample logins and passwords are in {path}, for example:"),
+    # doctor
+    "probe_subject": ("govmail 自检", "govmail probe"),
+    "clock_unset": ("系统时钟未设置：{now}", "the clock was never set: {now}"),
+    "clock_back": ("时钟比审计记录慢 {seconds} 秒", "the clock is {seconds} s behind the audit trail"),
+    "disk_free": ("剩余 {free} GB，共 {total} GB", "{free} GB free of {total} GB"),
+    "certificate_expired": ("证书不在有效期内（至 {until}）", "the certificate is not valid now (until {until})"),
+    "certificate_days": ("证书还有 {days} 天到期", "valid for {days} more days"),
+    "certificate_self": ("自签名证书，还有 {days} 天到期：客户端会警告", "self-signed, valid for {days} more days: clients will warn"),
+    "certificate_name": ("证书不含本机名 {hostname}", "the certificate is not for {hostname}"),
+    "key_open": ("{path} 可被他人读取：chmod 600", "{path} can be read by others: chmod 600"),
+    "database_counts": ("可读写，{messages} 封邮件", "reads and writes, {messages} messages"),
+    "directory_counts": ("单位 {units}，人员 {people}，邮件组 {groups}，邮件域 {domains}", "{units} units, {people} people, {groups} groups, {domains} domains"),
+    "no_greeting": ("连接后没有问候语", "no greeting"),
+    "plain_login": ("{where} 允许不加密登录：只可用于测试", "{where} allows logins without TLS: for tests only"),
+    "signatures_test": ("{version}：只有测试特征库，查不出真正的病毒：请运行 freshclam", "{version}: test signatures only, real viruses are not found: run freshclam"),
+    "signatures_age": ("{version}，特征库为 {days} 天前", "{version}, signatures {days} days old"),
+    "probe_none": ("没有单位或邮件域，无法收发测试邮件：先执行 govmail unit add 和 govmail domain add", "no unit or mail domain yet, so no mail can be sent: first govmail unit add and govmail domain add"),
+    "probe_listener": ("没有 {protocol} 监听，无法收发测试邮件", "nothing listens for {protocol}, so no mail can be sent and fetched"),
+    "probe_account": ("测试账户 {address}", "probe account {address}"),
+    "probe_refused": ("服务器拒绝：{answer}", "the server refused: {answer}"),
+    "probe_missing": ("{seconds} 秒内邮件未到达", "the mail did not arrive within {seconds} s"),
+    "probe_arrived": ("邮件在 {mailbox} 中", "the mail is in {mailbox}"),
+    "probe_removed": ("测试邮件已删除", "the probe mail is removed"),
+    "doctor_ok": ("一切正常", "all is well"),
+    "doctor_warnings": ("可用，{count} 项警告", "works, {count} warnings"),
+    "doctor_failed": ("{count} 项失败", "{count} checks failed"),
+}
