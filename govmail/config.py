@@ -90,6 +90,7 @@ class Limits(Section, frozen=True, kw_only=True):
     mx_addresses: Annotated[int, Meta(description="addresses of a domain's mail servers that one attempt tries", ge=1)] = 6
     relay_recipients: Annotated[int, Meta(description="recipients in one outgoing transaction (RFC 5321 §4.5.3.1.8: every server takes 100)", ge=1)] = 100
     bounce_octets: Annotated[int, Meta(description="a message up to this size is returned whole in a bounce, of larger ones the header")] = 64 * KB
+    login_queue: Annotated[int, Meta(description="logins that may wait for a slow password hash; beyond it a temporary refusal")] = 2000
     tls_handshake_seconds: Annotated[float, Meta(description="time for a TLS handshake")] = 30.0
     control_octets: Annotated[int, Meta(description="one request on the control socket")] = 64 * MB
 
