@@ -89,5 +89,5 @@ def canonical_json(value: object) -> str:
 
 
 def _entry(row: Sequence[Any]) -> AuditEntry:
-    *fields, previous, digest = row
-    return AuditEntry(*fields, previous=bytes(previous), digest=bytes(digest))
+    seq, at, actor, source, act, target, result, detail, previous, digest = row
+    return AuditEntry(seq, at, actor, source, act, target, result, detail, bytes(previous), bytes(digest))

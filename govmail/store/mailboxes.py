@@ -19,7 +19,14 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from govmail.config import Limits
-from govmail.errors import BadMailboxName, LimitReached, MailboxExists, MailboxHasChildren, MailboxInUse, NoSuchMailbox
+from govmail.errors import (
+    BadMailboxName,
+    LimitReached,
+    MailboxExists,
+    MailboxHasChildren,
+    MailboxInUse,
+    NoSuchMailbox,
+)
 from govmail.interfaces import Hint
 from govmail.store.accounts import INBOX_ID, next_uidvalidity
 from govmail.store.changes import next_modseq, note

@@ -160,7 +160,7 @@ def _with_recipients(
     for row in _RECIPIENTS.rows(conn, {"items": as_set([one[0] for one in items])}):
         if visible is None or row[3] in visible:
             by_item.setdefault(row[0], []).append(_recipient(row[1:]))
-    return [QuarantineItem(*one, tuple(by_item.get(one[0], ()))) for one in items]
+    return [QuarantineItem(*[*one, tuple(by_item.get(one[0], ()))]) for one in items]
 
 
 def _recipient(row: Iterable[Any]) -> HeldRecipient:

@@ -31,9 +31,9 @@ _CANDIDATES = Prepared(
     )
     .select_from(_ranges.join(message, true()))
     .where(
-        message.c.account_id == bindparam("account"),
-        message.c.mailbox_id == bindparam("mailbox"),
-        message.c.uid.between(field(_ranges, 0, BIG), field(_ranges, 1, BIG)),
+        message.c.account_id == field(_ranges, 0, BIG),  # as in messages: from the ranges to the messages
+        message.c.mailbox_id == field(_ranges, 1, BIG),
+        message.c.uid.between(field(_ranges, 2, BIG), field(_ranges, 3, BIG)),
         message.c.flags.op("&")(bindparam("all_flags")) == bindparam("all_flags"),
         message.c.flags.op("&")(bindparam("no_flags")) == 0,
         message.c.keywords.op("&")(bindparam("all_keywords")) == bindparam("all_keywords"),
@@ -82,12 +82,11 @@ def candidates(
     Times in seconds: since <= internal date < before, the same for the Date field with sent_*; a message without a Date
     matches neither. larger < octets < smaller.
     """
+    chosen = [(1, LAST_UID)] if ranges is None else ranges
     found = _CANDIDATES.rows(
         conn,
         {
-            "account": account_id,
-            "mailbox": mailbox_id,
-            "ranges": as_rows([(1, LAST_UID)] if ranges is None else ranges),
+            "ranges": as_rows([(account_id, mailbox_id, first, last) for first, last in chosen]),
             "all_flags": flags_set,
             "no_flags": flags_clear,
             "all_keywords": keywords_set,

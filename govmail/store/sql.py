@@ -10,11 +10,11 @@ Invariants
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, Text, bindparam
+import msgspec
+from sqlalchemy import BigInteger, Column, Connection, Integer, Text, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -77,15 +77,14 @@ def _field_postgresql(element: field, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} ->> {element.index} AS {kind})"
 
 
-class one_of(FunctionElement[bool]):
+class one_of(FunctionElement[Any]):
     """`column` is one of the values in parameter `name` (made by `as_set`)."""
 
     inherit_cache = False
 
     def __init__(self, column: Column[Any], name: str) -> None:
         super().__init__(column, bindparam(name, type_=Text()))
-        self.kind: TypeEngine[Any] = column.type
-        self.type = Boolean()
+        self.kind: TypeEngine[Any] = column.type  # its own type stays unknown: of a Boolean, SQLite would get "(…) = 1"
 
 
 @compiles(one_of, "sqlite")
@@ -104,12 +103,12 @@ def _one_of_postgresql(element: one_of, compiler: SQLCompiler, **kw: Any) -> str
 
 def as_set(values: Collection[int | str]) -> str:
     """A set parameter for `one_of`."""
-    return json.dumps(list(values), separators=(",", ":"))
+    return msgspec.json.encode(list(values)).decode()
 
 
 def as_rows(rows: Iterable[Sequence[int | str | None]]) -> str:
     """A parameter for `rows_in`."""
-    return json.dumps(list(rows), separators=(",", ":"))
+    return msgspec.json.encode(list(rows)).decode()
 
 
 # -- statements compiled once --------------------------------------------------------------------------------------
