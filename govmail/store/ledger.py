@@ -25,7 +25,7 @@ _given = upsert(ledger).from_select(
 _ISSUE = Prepared(
     _given.on_conflict_do_update(
         index_elements=[ledger.c.address_key],
-        set_={"owner_id": _given.excluded.owner_id, "issued": _given.excluded.issued, "released": None},
+        set_={"owner_id": _given.excluded.owner_id, "issued": _given.excluded.issued, "released": null()},
         where=or_(
             ledger.c.owner_id == _given.excluded.owner_id,
             and_(ledger.c.released.is_not(None), ledger.c.released <= bindparam("over", type_=BIG)),
