@@ -17,7 +17,8 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,14 +36,22 @@ from govmail.wire.smtp import Command, Data, Ehlo, Mail, Rcpt, Rset, print_comma
 _QUIT_SECONDS = 5.0
 
 
+Pieces = Callable[[], AsyncGenerator[bytes, None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What is to be sent. `open` gives the octets from the start, as often as it is called, in pieces of moderate size."""
+    """What is to be sent. `open` gives the octets from the start, as often as it is called, in pieces of moderate size.
+
+    `open_seven_bit` gives them re-encoded for a server without 8BITMIME (RFC 6152 §3); None where that would break a
+    signature.
+    """
 
     sender: Path
     recipients: tuple[Recipient, ...]
     size: int
-    open: Callable[[], AsyncIterator[bytes]]
+    open: Pieces
+    open_seven_bit: Pieces | None = None
     eight_bit: bool = False  # the body holds octets above 127
     utf8_header: bool = False  # the header does: RFC 6532, needs SMTPUTF8
     ret_full: bool | None = None
@@ -254,6 +263,9 @@ class Session:
         if limit.isdecimal() and 0 < int(limit) < shipment.size:  # RFC 1870 §4: 0 or nothing means no fixed limit
             text = f"the message has {shipment.size} octets, the server takes {limit}"
             self._settle(self.pending, ours("5.3.4", text, self.endpoint.mta))
+        elif shipment.eight_bit and shipment.open_seven_bit is None and not self._smtp.supports_extension("8bitmime"):
+            text = "the server takes seven-bit mail only, and re-encoding would break the message's signature"
+            self._settle(self.pending, ours("5.6.3", text, self.endpoint.mta))
         elif not self._smtp.supports_extension("smtputf8"):
             # RFC 6531 §3.2, item 4: no way to rewrite an address or a header
             answer = ours("5.6.7", "the server does not support internationalised addresses (SMTPUTF8)", self.endpoint.mta)
@@ -321,30 +333,36 @@ class Session:
         if protocol is None or transport is None:
             raise ConnectionError("connection lost")
         dsn_passed = self._smtp.supports_extension("dsn")  # lost with the connection
+        converts = shipment.eight_bit and not self._smtp.supports_extension("8bitmime")
+        source = shipment.open_seven_bit if converts and shipment.open_seven_bit else shipment.open
         loop = asyncio.get_running_loop()
         writer = asyncio.StreamWriter(cast(asyncio.WriteTransport, transport), protocol, None, loop)
         stuffer = DotStuffer()
         reply = asyncio.ensure_future(protocol.read_response(timeout=None))
         try:
             await asyncio.sleep(0)  # the reader must stand before the first octet leaves
-            async for piece in shipment.open():
-                writer.write(stuffer.feed(piece))
-                await self._drained(writer, reply)
-                if reply.done():
-                    break
-            else:
-                writer.write(stuffer.end())
-                try:
-                    async with asyncio.timeout(self._queue.data_seconds):
-                        return self._answer(await reply, dsn_passed=dsn_passed)
-                except OSError:  # a timeout or a lost connection
-                    self._close()
-                    return ours("4.4.2", "no answer to the end of data; the message may have been taken", self.endpoint.mta)
+            async with aclosing(source()) as pieces:
+                async for piece in pieces:
+                    writer.write(stuffer.feed(piece))
+                    await self._drained(writer, reply)
+                    if reply.done():
+                        break
+                else:
+                    writer.write(stuffer.end())
+                    return await self._after_dot(reply, dsn_passed)
             answer = self._answer(await reply)
             self._close()  # in the middle of the data nothing else can be said on this connection
             return answer if answer.result is not Result.DELIVERED else ours("4.5.0", answer.text, self.endpoint.mta)
         finally:
             reply.cancel()
+
+    async def _after_dot(self, reply: asyncio.Future[SMTPResponse], dsn_passed: bool) -> Answer:
+        try:
+            async with asyncio.timeout(self._queue.data_seconds):
+                return self._answer(await reply, dsn_passed=dsn_passed)
+        except OSError:  # a timeout or a lost connection
+            self._close()
+            return ours("4.4.2", "no answer to the end of data; the message may have been taken", self.endpoint.mta)
 
     async def _drained(self, writer: asyncio.StreamWriter, reply: asyncio.Future[SMTPResponse]) -> None:
         """Waits until more can be written, or the server has answered. Raises TimeoutError, ConnectionError."""

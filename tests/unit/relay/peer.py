@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,14 @@ class Peer:
     taken: list[Taken] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     _turns: dict[str, int] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to have been said or taken."""
+        async with asyncio.timeout(20):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
 
     def _reply(self, line: str, default: bytes) -> bytes:
         matches = [key for key in self.replies if (key == line if key in ("", ".") else line.upper().startswith(key.upper()))]
@@ -56,6 +64,7 @@ class Peer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._changed.set()
         try:
             await self._dialogue(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -81,6 +90,7 @@ class Peer:
         while raw := await reader.readline():
             line = raw.decode().rstrip("\r\n")
             self.commands.append(line)
+            self._changed.set()
             verb = line.split(" ")[0].upper()
             default = b"250 2.0.0 ok\r\n"
             if verb == "EHLO":
@@ -112,6 +122,7 @@ class Peer:
                 reply = self._reply(".", b"250 2.0.0 taken\r\n")
                 if reply.startswith(b"250") or reply == DROP:
                     self.taken.append(Taken(mail, rcpts, data[:-3], tls))
+                    self._changed.set()
                 if not await self._say(reader, writer, reply):
                     return
 

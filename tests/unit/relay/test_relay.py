@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path as FilePath
 
 import pytest
@@ -45,7 +45,7 @@ def config(port: int, **queue: object) -> Config:
 
 
 def shipment(*recipients: str | Recipient, message: bytes = MESSAGE, sender: str = "a@jx.example", **more: object) -> Shipment:
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(message), 65_536):
             yield message[start : start + 65_536]
 

@@ -1,0 +1,132 @@
+"""Notifications of the queue, written together with what they tell of.
+
+Invariants
+- An entry's new state and the notification about it are one transaction: a crash loses neither and doubles neither.
+- An entry whose lease has passed to another worker is not touched, and nothing is said about it.
+- Notifications have the null reverse-path; nobody is notified about a notification.
+
+RFC 3461 §6 (what a notification looks like), RFC 3464 §2 (one for all recipients of a message that met the same fate).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from govmail import errors
+from govmail.config import Config
+from govmail.errors import MailError
+from govmail.interfaces import Resolver
+from govmail.mail.address import Address
+from govmail.mail.dsn import Action, Notice, Original, Report, compose
+from govmail.mail.envelope import Notify
+from govmail.mail.mime import digest_message
+from govmail.queue.parcel import Parcel
+from govmail.queue.verdict import Verdict
+from govmail.store import blobs, contents, messages, queue
+from govmail.store.blobs import BlobFiles
+from govmail.store.connection import Connection
+from govmail.store.values import Delivery, NewContent, NewEntry, NewQueueMessage
+
+_LOCAL_MAILBOX = "INBOX"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A notification ready to be stored: into mailboxes here, or as a queue entry when the sender is elsewhere."""
+
+    content: NewContent
+    sender: Address  # of the original, so the recipient of this
+    queue_id: str
+    deliveries: tuple[Delivery, ...]
+    entry_kind: str  # "remote", or "local" when the directory could not be asked
+
+
+def write(parcel: Parcel, verdicts: Sequence[Verdict], action: Action, *, config: Config, files: BlobFiles, now: datetime) -> NewContent:
+    """The notification of `action` for those verdicts, all of one message. Blocks; raises StoreFailed."""
+    sender = parcel.sender.address
+    assert sender is not None, "the null reverse-path is never notified"
+    moment = now.astimezone()  # people read it: in the server's own time zone
+    whole = action is Action.FAILED and parcel.message.ret_full is not False and parcel.size <= config.limits.bounce_octets
+    notice = Notice(
+        sender=sender,
+        reports=[_report(one, action, moment) for one in verdicts],
+        original=Original(parcel.header, blobs.read(parcel.body, 0, parcel.body.size, files) if whole else None),
+        hostname=config.hostname,
+        message_id=f"{secrets.token_hex(12)}@{config.hostname}",
+        now=moment,
+        arrival=datetime.fromtimestamp(parcel.message.created, UTC).astimezone(),
+        envid=parcel.message.envid,
+        smtputf8=parcel.message.smtputf8,
+        language=config.language,
+    )
+    octets = b"Return-Path: <>\r\n" + compose(notice)
+    digest = digest_message(octets, limits=config.limits)
+    return contents.prepare(digest, octets[digest.header_size :], limits=config.limits, files=files)
+
+
+def _report(verdict: Verdict, action: Action, now: datetime) -> Report:
+    entry, result = verdict.entry, verdict.result
+    return Report(
+        recipient=Address.parse(entry.recipient),
+        action=action,
+        status=result.status or "5.0.0",
+        orcpt=entry.orcpt,
+        code=result.code,
+        text=result.text,
+        mta=result.mta,
+        last_attempt=now,
+        retry_until=datetime.fromtimestamp(entry.expires, UTC).astimezone() if action is Action.DELAYED else None,
+    )
+
+
+async def address(content: NewContent, sender: Address, resolver: Resolver, new_id: Callable[[], str]) -> Letter | None:
+    """Where the notification goes; None: the sender is not there any more."""
+    queue_id = new_id()
+    try:
+        if not await resolver.is_local_domain(sender.domain):
+            return Letter(content, sender, queue_id, (), "remote")
+        found = await resolver.resolve(sender)
+    except MailError:  # the directory cannot be asked: later
+        return Letter(content, sender, queue_id, (), "local")
+    if not found.targets:
+        return None
+    deliveries = tuple(Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX) for one in found.targets)
+    return Letter(content, sender, queue_id, deliveries, "local")
+
+
+def settle(conn: Connection, owner: str, verdicts: Sequence[Verdict], letters: Sequence[Letter], *, now: int) -> bool:
+    """Write the verdicts and send the letters; False when a lease is not ours any more and nothing was done."""
+    # Extending first locks the entries: what another worker has taken over is his to settle
+    if not all(queue.extend(conn, one.entry.entry_id, until=now + 1, owner=owner) for one in verdicts):
+        return False
+    settled = [one.entry.entry_id for one in verdicts if one.state != "retry"]
+    for one in verdicts:
+        if one.retry_at is not None:
+            queue.retry(conn, one.entry.entry_id, one.result, now=now, next_attempt=one.retry_at)
+    queue.mark_delay_notified(conn, [one.entry.entry_id for one in verdicts if one.notice is Action.DELAYED])
+    for letter in letters:
+        _post(conn, letter, now=now)
+    if settled:
+        queue.delete_entries(conn, settled, now=now)
+    return True
+
+
+def _post(conn: Connection, letter: Letter, *, now: int) -> None:
+    waits = not letter.deliveries
+    if letter.deliveries:
+        done = messages.deliver(conn, letter.content, letter.deliveries, internal_date=now, now=now)
+        waits = any(one.error is not None and refusal(one.error).status.startswith("4") for one in done)
+    if waits:
+        to = letter.sender
+        entry = NewEntry(letter.entry_kind, str(to), to.domain, Notify.NEVER)
+        message = NewQueueMessage(letter.queue_id, "", (entry,), smtputf8=not to.ascii)
+        messages.deliver(conn, letter.content, (), internal_date=now, now=now, queue=message)
+
+
+def refusal(name: str) -> type[MailError]:
+    """The error class that `Delivered.error` names."""
+    found = getattr(errors, name, MailError)
+    return found if isinstance(found, type) and issubclass(found, MailError) else MailError

@@ -1,0 +1,386 @@
+"""The queue at work: on a real store, beside servers that say what the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from govmail.config import Config, Queue
+from govmail.errors import DirectoryUnavailable
+from govmail.interfaces import Resolution, Target
+from govmail.mail.address import Address
+from govmail.mail.envelope import DEFAULT_NOTIFY, Notify
+from govmail.mail.mime import digest_message
+from govmail.queue import bounce, work
+from govmail.queue.runner import QueueRunner
+from govmail.relay.attempt import Relay
+from govmail.store import accounts, blobs, contents, mailboxes, messages, queue
+from govmail.store.connection import Connection
+from govmail.store.database import Database
+from govmail.store.values import NewEntry, NewQueueMessage, QueueEntry
+from tests.unit.relay.peer import HANG, Peer, running
+
+MESSAGE = b"From: <zhang@jx.example>\r\nTo: <x@a.example>\r\nMessage-ID: <1@jx.example>\r\nSubject: test\r\n\r\nbody\r\n"
+
+
+class Directory:
+    """jx.example is ours; people are a name each, `everyone@jx.example` is all of them."""
+
+    def __init__(self, *people: str, remote: Sequence[str] = ()) -> None:
+        self.people = {name: f"00000000-0000-0000-0000-{index:012d}" for index, name in enumerate(people, 1)}
+        self.remote = tuple(map(Address.parse, remote))
+        self.away = False
+
+    async def is_local_domain(self, domain: str) -> bool:
+        if self.away:
+            raise DirectoryUnavailable
+        return domain == "jx.example"
+
+    async def resolve(self, address: Address) -> Resolution:
+        if not await self.is_local_domain(address.domain):
+            return Resolution(address, False)
+        if address.local == "everyone":
+            everybody = tuple(Target(one, Address(name, "jx.example"), "unit") for name, one in self.people.items())
+            return Resolution(address, True, everybody, self.remote, is_group=True)
+        found = self.people.get(address.local)
+        return Resolution(address, True, (Target(found, address, "unit"),) if found else ())
+
+
+class Hosts:
+    """Every domain is served on 127.0.0.1."""
+
+    async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
+        return [(10, f"mx.{domain}")]
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+
+class House:
+    """A store with a queue runner on it, and a clock that the test turns."""
+
+    def __init__(self, tmp_path: Path, directory: Directory, port: int = 1, **settings: Any) -> None:
+        self.path, self.directory = tmp_path, directory
+        waits = {"command_seconds": 5.0, "data_seconds": 5.0, "connect_seconds": 5.0}
+        self.config = Config(hostname="mail.jx.example", queue=Queue(port=port, **(waits | settings)))
+        self.time = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+        self.database = Database.open("", data_dir=tmp_path, durable=False, readers=1)
+        self.count = 0
+
+    def clock(self) -> datetime:
+        return self.time
+
+    @property
+    def now(self) -> int:
+        return int(self.time.timestamp())
+
+    def new_id(self) -> str:
+        self.count += 1
+        return f"made{self.count}"
+
+    def runner(self, *, alone: bool = True) -> QueueRunner:
+        relay = Relay(self.config, Hosts(), rng=random.Random(1))
+        return QueueRunner(
+            self.config, self.database, self.directory, relay, clock=self.clock, alone=alone, rng=random.Random(1), new_id=self.new_id
+        )
+
+    async def work(self, **later: float) -> None:
+        self.time += timedelta(**later)
+        async with asyncio.timeout(30):
+            await self.runner().run_due()
+
+    async def enqueue(self, *entries: NewEntry, sender: str = "zhang@jx.example", octets: bytes = MESSAGE, **more: Any) -> str:
+        digest = digest_message(octets, limits=self.config.limits)
+        body = octets[digest.header_size :]
+        content = await asyncio.to_thread(contents.prepare, digest, body, limits=self.config.limits, files=self.database.blobs)
+        message = NewQueueMessage(self.new_id(), sender, entries, **more)
+        await self.database.write(messages.deliver, content, (), internal_date=self.now, now=self.now, queue=message)
+        return message.queue_id
+
+    async def entries(self) -> list[QueueEntry]:
+        return await self.database.read(queue.list_page, after=0, limit=1000)
+
+    async def inbox(self, name: str) -> list[EmailMessage]:
+        """What lies in a person's INBOX, parsed."""
+        return await self.database.read(_inbox, self.directory.people[name], self.database.blobs)
+
+    async def notices(self, name: str = "zhang") -> list[str]:
+        """The subjects in a person's INBOX."""
+        return [str(one["Subject"]) for one in await self.inbox(name)]
+
+
+def _inbox(conn: Connection, owner: str, files: blobs.BlobFiles) -> list[EmailMessage]:
+    account = accounts.find(conn, owner)
+    if account is None:
+        return []
+    box = mailboxes.get(conn, account.account_id, "INBOX")
+    found = []
+    for one in messages.rows(conn, account.account_id, box.mailbox_id, None):
+        row = contents.envelopes(conn, [one.content_id])[one.content_id]
+        ref = blobs.locate(conn, [row.blob_id])[row.blob_id]
+        octets = contents.headers(conn, [one.content_id])[one.content_id] + blobs.read(ref, 0, ref.size, files)
+        found.append(email.message_from_bytes(octets, policy=email.policy.default))
+    return found
+
+
+def remote(recipient: str, notify: Notify = DEFAULT_NOTIFY) -> NewEntry:
+    return NewEntry("remote", recipient, recipient.partition("@")[2], notify)
+
+
+@asynccontextmanager
+async def house(tmp_path: Path, peer: Peer | None = None, directory: Directory | None = None, **settings: Any) -> AsyncIterator[House]:
+    async with running(peer or Peer()) as listening:
+        one = House(tmp_path, directory or Directory("zhang"), listening.port, **settings)
+        yield one
+        await one.database.close()
+
+
+async def test_recipients_of_a_domain_go_together_and_leave_the_queue(tmp_path: Path) -> None:
+    peer = Peer()
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("x@a.example"), remote("y@a.example"), remote("z@b.example"))
+        await one.work()
+        assert await one.entries() == [] and await one.notices() == []
+    assert sorted(len(taken.rcpts) for taken in peer.taken) == [1, 2]
+    assert all(taken.data == MESSAGE for taken in peer.taken)
+
+
+async def test_a_refusal_reaches_the_sender_in_words_he_understands(tmp_path: Path) -> None:
+    peer = Peer({"RCPT TO:<gone": b"550 " + "用户不存在".encode("gbk") + b"\r\n"})
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("gone@a.example"), remote("ok@a.example"))
+        await one.work()
+        assert await one.entries() == []
+        (notice,) = await one.inbox("zhang")
+    assert notice["Return-Path"] == "<>" and notice["Auto-Submitted"] == "auto-replied"
+    text = next(iter(notice.iter_parts())).get_content()
+    assert "gone@a.example" in text and "550 用户不存在" in text and "ok@a.example" not in text
+    assert len(peer.taken) == 1
+
+
+async def test_a_remote_sender_gets_it_by_mail_with_the_null_path(tmp_path: Path) -> None:
+    peer = Peer({"RCPT TO:<gone": b"550 5.1.1 no\r\n"})
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("gone@a.example"), sender="far@b.example")
+        await one.work()
+        assert await one.entries() == []
+    (taken,) = peer.taken
+    assert taken.mail.startswith("MAIL FROM:<> ") and taken.rcpts == ["RCPT TO:<far@b.example> NOTIFY=NEVER"]
+    assert b"Action: failed" in taken.data
+
+
+async def test_a_notification_that_bounces_is_the_end_of_it(tmp_path: Path) -> None:
+    peer = Peer({"RCPT": b"550 5.1.1 no\r\n"})
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("gone@a.example"), sender="far@b.example")
+        await one.work()
+        assert await one.entries() == [] and peer.taken == []
+
+
+async def test_trouble_is_retried_then_told_then_given_up(tmp_path: Path) -> None:
+    peer = Peer({"RCPT": b"450 4.2.0 greylisted\r\n"})
+    async with house(tmp_path, peer) as one:
+        queue_id = await one.enqueue(remote("x@a.example"))
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.state, entry.attempts, entry.last_code, entry.last_text) == ("ready", 1, 450, "greylisted")
+        assert one.now + 54 <= entry.next_attempt <= one.now + 66
+        await one.work(seconds=30)
+        assert (await one.entries())[0].attempts == 1
+        await one.work(hours=5)
+        assert await one.notices() == ["延迟通知：邮件尚未送达"]
+        await one.work(hours=5)
+        assert len(await one.notices()) == 1
+        _, attempts = await one.database.read(queue.show, queue_id)
+        assert [attempt.result.status for attempt in attempts] == ["4.2.0"] * 3
+        await one.work(days=5)
+        assert await one.entries() == []
+        assert await one.notices() == ["延迟通知：邮件尚未送达", "退信通知：邮件未能送达"]
+
+
+async def test_success_is_told_where_the_other_server_does_not(tmp_path: Path) -> None:
+    async with house(tmp_path, Peer(ehlo=[])) as one:
+        await one.enqueue(remote("x@a.example", Notify.SUCCESS))
+        await one.work()
+        assert await one.notices() == ["转发通知"]
+
+
+async def test_refused_at_acceptance_is_told_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        entry = NewEntry("bounce", "old@jx.example", "jx.example", DEFAULT_NOTIFY, status="5.2.1", text="mailbox disabled")
+        await one.enqueue(entry)
+        await one.work()
+        (notice,) = await one.inbox("zhang")
+        assert "收件人的邮箱已停用。" in next(iter(notice.iter_parts())).get_content()
+
+
+async def test_a_full_mailbox_gets_its_mail_once_there_is_room(tmp_path: Path) -> None:
+    directory = Directory("zhang", "li")
+    async with house(tmp_path, directory=directory) as one:
+        li = directory.people["li"]
+        await one.database.write(accounts.ensure, li, now=one.now)
+        await one.database.write(accounts.set_quota, li, 10)
+        await one.enqueue(NewEntry("local", "li@jx.example", "jx.example", DEFAULT_NOTIFY, directory_id=li))
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.last_status, await one.inbox("li")) == ("4.2.2", [])
+        await one.database.write(accounts.set_quota, li, None)
+        await one.work(minutes=10)
+        assert await one.entries() == []
+        assert [str(found["Subject"]) for found in await one.inbox("li")] == ["test"]
+
+
+async def test_a_notification_for_a_full_mailbox_waits(tmp_path: Path) -> None:
+    peer = Peer({"RCPT": b"550 5.1.1 no\r\n"})
+    async with house(tmp_path, peer) as one:
+        zhang = one.directory.people["zhang"]
+        await one.database.write(accounts.ensure, zhang, now=one.now)
+        await one.database.write(accounts.set_quota, zhang, 10)
+        await one.enqueue(remote("gone@a.example"))
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.kind, entry.recipient, entry.message.sender) == ("local", "zhang@jx.example", "")
+        await one.database.write(accounts.set_quota, zhang, None)
+        await one.work(minutes=10)
+        assert await one.notices() == ["退信通知：邮件未能送达"]
+
+
+async def test_a_notification_outlives_a_directory_that_is_away(tmp_path: Path) -> None:
+    peer = Peer({"RCPT TO:<gone": b"550 5.1.1 no\r\n"})
+    async with house(tmp_path, peer) as one:
+        one.directory.away = True
+        await one.enqueue(remote("gone@a.example"))
+        await one.enqueue(remote("gone@a.example"), sender="far@b.example")
+        await one.work()
+        assert [entry.kind for entry in await one.entries()] == ["local", "local"]
+        one.directory.away = False
+        await one.work(minutes=10)
+        assert await one.entries() == [] and await one.notices() == ["退信通知：邮件未能送达"]
+    assert [taken.rcpts for taken in peer.taken] == [["RCPT TO:<far@b.example> NOTIFY=NEVER"]]
+
+
+async def test_a_list_is_expanded(tmp_path: Path) -> None:
+    people = [f"p{n}" for n in range(30)]
+    directory = Directory(*people, remote=["r1@a.example", "r2@a.example"])
+    peer = Peer()
+    async with house(tmp_path, peer, directory) as one:
+        full = directory.people["p7"]
+        await one.database.write(accounts.ensure, full, now=one.now)
+        await one.database.write(accounts.set_quota, full, 10)
+        await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY), sender="p0@jx.example")
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.kind, entry.recipient) == ("local", "p7@jx.example")
+        assert [len(await one.inbox(name)) for name in people] == [int(name != "p7") for name in people]
+    assert [len(taken.rcpts) for taken in peer.taken] == [2]
+
+
+async def test_a_list_goes_on_where_it_was(tmp_path: Path) -> None:
+    people = [f"p{n}" for n in range(10)]
+    directory = Directory(*people)
+    async with house(tmp_path, directory=directory) as one:
+        await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY), sender="p0@jx.example")
+        (entry,) = await one.database.write(queue.lease, "dead", now=one.now, limit=10, lease_seconds=900)
+        batch = (await directory.resolve(Address.parse("everyone@jx.example"))).targets[:4]
+        assert await one.database.write(work.serve_members, "dead", entry, len(MESSAGE), batch, "q", one.now)
+        assert not await one.database.write(work.serve_members, "other", entry, len(MESSAGE), batch, "q", one.now)
+        await one.work()  # the worker "dead" never came back
+        assert await one.entries() == []
+        assert [len(await one.inbox(name)) for name in people] == [1] * 10
+
+
+async def test_two_workers_never_have_the_same_entry(tmp_path: Path) -> None:
+    peer = Peer()
+    async with house(tmp_path, peer) as one:
+        for n in range(40):
+            await one.enqueue(remote(f"x{n}@d{n % 7}.example"))
+        async with asyncio.timeout(30):
+            await asyncio.gather(one.runner(alone=False).run_due(), one.runner(alone=False).run_due())
+        assert await one.entries() == []
+    assert len(peer.taken) == 40
+
+
+async def test_a_lost_lease_changes_nothing_and_says_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path) as one:
+        await one.enqueue(remote("x@a.example"))
+        (entry,) = await one.database.write(queue.lease, "first", now=one.now, limit=10, lease_seconds=900)
+        assert await one.database.write(queue.lease, "second", now=one.now + 901, limit=10, lease_seconds=900)
+        assert not await one.database.write(bounce.settle, "first", [work.refuse(entry)], [], now=one.now)
+        assert len(await one.entries()) == 1
+
+
+async def test_killed_between_delivery_and_record_means_once_more_never_less(tmp_path: Path) -> None:
+    peer = Peer({".": [HANG, b"250 2.0.0 taken\r\n"]})
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("x@a.example"))
+        dying = asyncio.ensure_future(one.runner().run())
+        await peer.until(lambda: "DATA" in peer.commands)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        await one.work()
+        assert await one.entries() == []
+    assert len(peer.taken) == 1
+
+
+async def test_stop_lets_a_delivery_finish(tmp_path: Path) -> None:
+    peer = Peer()
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("x@a.example"))
+        runner = one.runner()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(runner.run())
+            await peer.until(lambda: peer.connections > 0)
+            runner.stop()
+        assert await one.entries() == [] and len(peer.taken) == 1
+
+
+async def test_new_mail_wakes_the_runner(tmp_path: Path) -> None:
+    peer = Peer()
+    async with house(tmp_path, peer) as one:
+        runner = one.runner()
+        async with asyncio.timeout(4), asyncio.TaskGroup() as group:  # less than the poll
+            group.create_task(runner.run())
+            await asyncio.sleep(0.05)
+            await one.enqueue(remote("x@a.example"))
+            runner.wake()
+            await peer.until(lambda: bool(peer.taken))
+            runner.stop()
+
+
+async def test_one_slow_domain_does_not_hold_the_others(tmp_path: Path) -> None:
+    peer = Peer({"RCPT TO:<slow": HANG})
+    async with house(tmp_path, peer, workers=4, per_domain=2, command_seconds=1.0) as one:
+        for n in range(6):
+            await one.enqueue(remote(f"slow{n}@slow.example"))
+        for n in range(6):
+            await one.enqueue(remote(f"x{n}@fast.example"))
+        runner = one.runner()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(runner.run())
+            await peer.until(lambda: len(peer.taken) == 6)
+            assert sum("slow" in line for line in peer.commands if line.startswith("RCPT")) <= 2
+            runner.stop()
+
+
+@pytest.mark.parametrize("ehlo", [["8BITMIME"], []])
+async def test_eight_bit_mail_for_a_seven_bit_server_is_encoded(tmp_path: Path, ehlo: list[str]) -> None:
+    peer = Peer(ehlo=ehlo)
+    octets = MESSAGE.replace(b"\r\n\r\nbody", "\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n正文".encode())
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("x@a.example"), octets=octets)
+        await one.work()
+        assert await one.entries() == []
+    (taken,) = peer.taken
+    assert taken.data.isascii() == (not ehlo)
+    assert email.message_from_bytes(taken.data, policy=email.policy.default).get_content().strip() == "正文"
+    assert ("BODY=8BITMIME" in taken.mail) == bool(ehlo)
