@@ -110,6 +110,10 @@ def guess(data: bytes) -> str:
 _SHIFTING = frozenset(name for name in _TEXT_CODECS if name.startswith(("utf-7", "utf-16", "utf-32", "hz", "iso2022")))
 
 
+# Text this long may have been cut inside its last character and still be of that charset; a shorter one is judged whole.
+_CUT_OCTETS = 1000
+
+
 def _settle(data: bytes, label: str) -> str:
     """The codec that reads `data` best, given what the label says."""
     name = codec(label)
@@ -136,9 +140,10 @@ def _decodes(data: bytes, name: str) -> bool:
     try:
         for start in range(0, len(data), PIECE):
             decoder.decode(data[start : start + PIECE])
+        if len(data) < _CUT_OCTETS:
+            decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
-    # What is cut inside its last character is still of that charset.
     return True
 
 
