@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, func, null, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from govmail.errors import Conflict
