@@ -1,0 +1,84 @@
+"""The verb table: everything that a client may say, where it is defined, and when it is allowed.
+
+Invariants: the states that a verb is refused in, the capabilities that are announced, and whether EXPUNGE may be said
+are derived from these rows; a name stands in one row.
+
+RFC 3501 §6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from govmail.imap.state import ANY, LOGGED_IN, Result, State, Verb
+from govmail.imap.verbs import anytime, fetch, idle, login, mailboxes, search, select, store
+from govmail.wire.imap import commands, parser
+
+if TYPE_CHECKING:
+    from govmail.imap.session import Session
+
+FRESH, SELECTED = State.FRESH, State.SELECTED
+
+
+async def append_without_message(session: Session, command: commands.Append, tag: bytes) -> Result:
+    """An APPEND that the framer gave as a whole has no literal where its message should be."""
+    return Result(b"BAD", "APPEND needs a literal")
+
+
+_ROWS = (
+    Verb("CAPABILITY", parser.bare, anytime.capability, ANY, "RFC 3501 §6.1.1"),
+    Verb("NOOP", parser.bare, anytime.noop, ANY, "RFC 3501 §6.1.2", asks=True),
+    Verb("LOGOUT", parser.bare, anytime.logout, ANY, "RFC 3501 §6.1.3"),
+    Verb("ID", parser.identify, anytime.identify, ANY, "RFC 2971 §3.1", capability="ID"),
+    Verb("STARTTLS", parser.bare, anytime.starttls, FRESH, "RFC 3501 §6.2.1"),
+    Verb("AUTHENTICATE", parser.authenticate, login.authenticate, FRESH, "RFC 3501 §6.2.2"),
+    Verb("LOGIN", parser.login, login.login, FRESH, "RFC 3501 §6.2.3"),
+    Verb("ENABLE", parser.enable, anytime.enable, LOGGED_IN, "RFC 5161 §3.1", capability="ENABLE"),
+    Verb("SELECT", parser.select, select.select, LOGGED_IN, "RFC 3501 §6.3.1"),
+    Verb("EXAMINE", parser.select, select.examine, LOGGED_IN, "RFC 3501 §6.3.2"),
+    Verb("CREATE", parser.create, mailboxes.create, LOGGED_IN, "RFC 3501 §6.3.3", capability="CREATE-SPECIAL-USE"),
+    Verb("DELETE", parser.named, mailboxes.delete, LOGGED_IN, "RFC 3501 §6.3.4"),
+    Verb("RENAME", parser.rename, mailboxes.rename, LOGGED_IN, "RFC 3501 §6.3.5"),
+    Verb("SUBSCRIBE", parser.named, mailboxes.subscribe, LOGGED_IN, "RFC 3501 §6.3.6"),
+    Verb("UNSUBSCRIBE", parser.named, mailboxes.unsubscribe, LOGGED_IN, "RFC 3501 §6.3.7"),
+    Verb("LIST", parser.list_, mailboxes.list_, LOGGED_IN, "RFC 3501 §6.3.8, RFC 5258 §3", capability="LIST-EXTENDED LIST-STATUS SPECIAL-USE CHILDREN"),
+    Verb("LSUB", parser.lsub, mailboxes.lsub, LOGGED_IN, "RFC 3501 §6.3.9"),
+    Verb("NAMESPACE", parser.bare, mailboxes.namespace, LOGGED_IN, "RFC 2342 §5", capability="NAMESPACE"),
+    Verb("STATUS", parser.status, mailboxes.status, LOGGED_IN, "RFC 3501 §6.3.10"),
+    Verb("APPEND", parser.append_head, append_without_message, LOGGED_IN, "RFC 3501 §6.3.11"),
+    Verb("IDLE", parser.bare, idle.idle, LOGGED_IN, "RFC 2177 §3", capability="IDLE"),
+    Verb("CHECK", parser.bare, select.check, SELECTED, "RFC 3501 §6.4.1", asks=True),
+    Verb("CLOSE", parser.bare, select.close, SELECTED, "RFC 3501 §6.4.2"),
+    Verb("UNSELECT", parser.bare, select.unselect, SELECTED, "RFC 3691 §2", capability="UNSELECT"),
+    Verb("EXPUNGE", parser.expunge, store.expunge, SELECTED, "RFC 3501 §6.4.3"),
+    Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS"),
+    Verb("SEARCH", parser.search, search.search, SELECTED, "RFC 3501 §6.4.4", uses_numbers=True),
+    Verb("UID SEARCH", parser.search, search.uid_search, SELECTED, "RFC 3501 §6.4.8"),
+    Verb("FETCH", parser.fetch, fetch.fetch, SELECTED, "RFC 3501 §6.4.5", uses_numbers=True),
+    Verb("UID FETCH", parser.fetch, fetch.uid_fetch, SELECTED, "RFC 3501 §6.4.8"),
+    Verb("STORE", parser.store, store.store, SELECTED, "RFC 3501 §6.4.6", uses_numbers=True),
+    Verb("UID STORE", parser.store, store.uid_store, SELECTED, "RFC 3501 §6.4.8"),
+    Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7"),
+    Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8"),
+    Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE"),
+    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2"),
+)
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in _ROWS}
+
+BEFORE_LOGIN = ("IMAP4rev1", "SASL-IR", "LITERAL-", "ID", "ENABLE")
+AFTER_LOGIN = ("IMAP4rev1", "LITERAL+", *(name for verb in _ROWS for name in verb.capability.split()))
+
+
+def capabilities(*, logged_in: bool, tls: bool, starttls: bool, plain_login: bool) -> tuple[str, ...]:
+    """What CAPABILITY says on such a connection (RFC 3501 §6.1.1, §7.2.1)."""
+    if logged_in:
+        return AFTER_LOGIN
+    offered = [*BEFORE_LOGIN]
+    if starttls and not tls:
+        offered.append("STARTTLS")
+    if tls or plain_login:
+        offered += ["AUTH=PLAIN", "AUTH=LOGIN"]
+    else:
+        offered.append("LOGINDISABLED")
+    return tuple(offered)

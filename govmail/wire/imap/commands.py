@@ -14,6 +14,9 @@ from govmail.wire.imap.fetch import Item
 from govmail.wire.imap.numset import NumSet
 from govmail.wire.imap.search import Key
 
+Operation = Literal["set", "add", "remove"]
+"""STORE FLAGS, +FLAGS, -FLAGS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bare:
@@ -107,7 +110,7 @@ class Fetch:
 @dataclass(frozen=True, slots=True)
 class Store:
     numbers: NumSet
-    operation: Literal["set", "add", "remove"]
+    operation: Operation
     flags: tuple[str, ...]
     silent: bool
 

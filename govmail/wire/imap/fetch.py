@@ -1,6 +1,6 @@
 """FETCH items: what may be asked for, and under which name it is answered.
 
-Invariants: `parse(print(item)) = item`; a section is resolved against the stored part offsets without touching the body.
+Invariants: `parse(print(item)) = item`. Which octets a section names is decided by `mail.parts`.
 
 RFC 3501 §6.4.5, §7.4.2; RFC 9051 §6.4.5.1 (sections).
 """
@@ -165,23 +165,3 @@ def _body(tokens: Tokens, *, peek: bool) -> BodySection:
     if first > PARTIAL_LIMIT or not 0 < count <= PARTIAL_LIMIT:
         raise SyntaxProblem("bad partial")
     return BodySection(Section(tuple(path), text, fields), peek, (first, count))
-
-
-def select_fields(header: bytes, names: frozenset[bytes], *, invert: bool = False) -> bytes:
-    """The fields of `header` whose names (in lower case) are in `names`, as they stand, with an empty line at the end.
-
-    With `invert` the others (RFC 3501 §6.4.5: HEADER.FIELDS, HEADER.FIELDS.NOT). The header may end with or without its
-    empty line and may have any line ends.
-    """
-    kept: list[bytes] = []
-    keeping = False
-    for line in header.split(b"\n"):
-        if line in (b"\r", b""):
-            break
-        if line[:1] not in (b" ", b"\t"):
-            name, colon, _ = line.partition(b":")
-            keeping = bool(colon) and ((name.rstrip(b" \t").lower() in names) is not invert)
-        if keeping:
-            kept.append(line + b"\n")
-    kept.append(b"\r\n")
-    return b"".join(kept)

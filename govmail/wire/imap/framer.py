@@ -171,7 +171,7 @@ class Framer:
         sending: the literal is swallowed and TooBig follows (RFC 7888 §4); answer then.
         """
         assert self._mode is _ASKED
-        tag = _tag(bytes(self._held))
+        tag = tag_of(bytes(self._held))
         if waits:
             self._start_over()
         else:
@@ -235,7 +235,7 @@ class Framer:
         head = bytes(self._held)
         if waits:
             self._start_over()
-            return TooBig(_tag(head))
+            return TooBig(tag_of(head))
         return self._drop(head, size)
 
     def _hold(self, octets: bytes) -> None:
@@ -252,7 +252,7 @@ class Framer:
         """Swallows a literal that is on its way, and the rest of its command; closes when it is absurd (RFC 7888 §4)."""
         if size > (self._limits.message_octets if self.authenticated else LITERAL_MINUS):
             return self._too_long()
-        self._dropped = _tag(head)
+        self._dropped = tag_of(head)
         self._held = b""
         self._left = size
         self._literals += size
@@ -287,7 +287,7 @@ class Framer:
 _LINE, _LITERAL_BODY, _SWALLOW, _ASKED, _MESSAGE = range(5)
 
 
-def _tag(head: bytes) -> bytes:
+def tag_of(head: bytes) -> bytes:
     """The tag of a command that is not going to be parsed, `*` when it has none."""
     found = _TAG.match(head)
     return found[0] if found else b"*"

@@ -158,6 +158,20 @@ def subtract(one: Sequence[Range], other: Sequence[Range]) -> Ranges:
     return tuple(left)
 
 
+def take(ranges: Sequence[Range], most: int) -> tuple[Ranges, Ranges]:
+    """The lowest `most` numbers, and the others."""
+    head: list[Range] = []
+    for index, (first, last) in enumerate(ranges):
+        size = last - first + 1
+        if size > most:
+            if most:
+                head.append((first, first + most - 1))
+            return tuple(head), ((first + most, last), *ranges[index + 1 :])
+        head.append((first, last))
+        most -= size
+    return tuple(head), ()
+
+
 def print_ranges(ranges: Sequence[Range]) -> bytes:
     """As COPYUID and the like send them (RFC 4315 §4: uid-set)."""
     return b",".join(b"%d" % first if first == last else b"%d:%d" % (first, last) for first, last in ranges)

@@ -8,7 +8,6 @@ RFC 3501 §9 and the ABNF of the extensions named in `commands`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
@@ -245,7 +244,7 @@ def fetch(tokens: Tokens) -> c.Fetch:
     return c.Fetch(numbers, items)
 
 
-_OPERATIONS: dict[bytes, Literal["set", "add", "remove"]] = {b"": "set", b"+": "add", b"-": "remove"}
+_OPERATIONS: dict[bytes, c.Operation] = {b"": "set", b"+": "add", b"-": "remove"}
 
 
 def store(tokens: Tokens) -> c.Store:

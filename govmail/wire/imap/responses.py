@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 
 from govmail.wire.imap import utf7
 from govmail.wire.imap.numset import Range, print_ranges
 
 MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+ZONE_SECONDS = 8 * 3600  # China has one zone and, since 1991, no summer time; SEARCH means days in it, too
 _EPOCH = date(1970, 1, 1)
 
 _ASTRING = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+\Z')
@@ -118,15 +119,10 @@ def _day(number: int) -> bytes:
 
 
 def internal_date(seconds: int) -> bytes:
-    """date-time, quoted, in UTC; `seconds` since the epoch."""
-    day, rest = divmod(seconds, 86_400)
+    """date-time, quoted, in China's zone; `seconds` since the epoch."""
+    day, rest = divmod(seconds + ZONE_SECONDS, 86_400)
     hour, rest = divmod(rest, 3600)
-    return b'"%b %02d:%02d:%02d +0000"' % (_day(day), hour, rest // 60, rest % 60)
-
-
-def date_time(moment: datetime) -> bytes:
-    """date-time, quoted, of an aware moment."""
-    return internal_date(int(moment.astimezone(UTC).timestamp()))
+    return b'"%b %02d:%02d:%02d +0800"' % (_day(day), hour, rest // 60, rest % 60)
 
 
 def plain_date(day: date) -> bytes:

@@ -12,6 +12,7 @@ from datetime import date
 from enum import Enum
 
 from govmail.errors import SyntaxProblem
+from govmail.mail.text import guess
 from govmail.wire.imap.numset import NumSet
 from govmail.wire.imap.responses import astring, plain_date
 from govmail.wire.imap.tokens import Tokens
@@ -195,7 +196,7 @@ class _Reader:
     def _text(self) -> str:
         octets = self.tokens.astring()
         if self.codec is None:
-            return guess(octets)
+            return guess(octets)  # Foxmail and others send raw UTF-8 or GB 18030 without saying so
         try:
             return octets.decode(self.codec)
         except UnicodeDecodeError:
@@ -214,14 +215,6 @@ def parse_keys(tokens: Tokens) -> Key:
         if codec is None:
             raise BadCharset
     return _Reader(tokens, codec, tokens.key_limit).keys()
-
-
-def guess(octets: bytes) -> str:
-    """Text without a charset: UTF-8, else GB 18030, else as much as there is (Foxmail and others send raw GB2312)."""
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return octets.decode("gb18030", "replace")
 
 
 def print_key(key: Key) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
 from govmail.wire.imap import parser, responses, search
-from govmail.wire.imap.fetch import BodySection, Plain, Section, Text, parse_items, select_fields
+from govmail.wire.imap.fetch import BodySection, Plain, Section, Text, parse_items
 from govmail.wire.imap.numset import STAR, NumSet
 from govmail.wire.imap.tokens import Tokens
 
@@ -168,14 +168,3 @@ def test_hostile_input_raises_nothing_else(parse: Callable[[Tokens], object], oc
         parse(Tokens(octets))
     except SyntaxProblem:
         pass
-
-
-# -- header fields ------------------------------------------------------------------------------------------------
-
-HEADER = b"From: a\r\nSubject: one\r\n two\r\nX-Odd: 1\rbare\r\nsubject : again\r\nnonsense\r\n\r\n"
-
-
-def test_fields_as_they_stand() -> None:
-    assert select_fields(HEADER, frozenset({b"subject"})) == b"Subject: one\r\n two\r\nsubject : again\r\n\r\n"
-    assert select_fields(HEADER, frozenset({b"subject"}), invert=True) == b"From: a\r\nX-Odd: 1\rbare\r\n\r\n"
-    assert select_fields(HEADER, frozenset({b"none"})) == b"\r\n"

@@ -1,0 +1,87 @@
+"""LOGIN and AUTHENTICATE.
+
+Invariants: no password is accepted in clear unless the listener allows it; a refusal never tells whether the login
+exists; failures cost time and, after a few, the connection.
+
+RFC 3501 §6.2.2, §6.2.3; RFC 4959 (SASL-IR); RFC 4616 (PLAIN).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from govmail.errors import AuthenticationFailed, LimitReached, SyntaxProblem
+from govmail.imap import status
+from govmail.imap.state import Disconnected, Result
+from govmail.store import accounts
+from govmail.wire import sasl
+from govmail.wire.imap import commands
+
+if TYPE_CHECKING:
+    from govmail.imap.session import Session
+
+log = structlog.get_logger()
+
+IN_CLEAR = Result(b"NO", "use TLS first", b"PRIVACYREQUIRED")
+
+
+async def login(session: Session, command: commands.Login, tag: bytes) -> Result:
+    if not session.may_login:
+        return IN_CLEAR
+    return await _enter(session, sasl.decode_login(command.login), sasl.decode_password(command.password))
+
+
+async def authenticate(session: Session, command: commands.Authenticate, tag: bytes) -> Result:
+    if not session.may_login:
+        return IN_CLEAR
+    if command.mechanism == "PLAIN":
+        response = command.initial if command.initial is not None else await _ask(session, b"")
+        identity, name, password = sasl.decode_plain(sasl.decode_base64(response))
+        if identity not in ("", name):
+            raise AuthenticationFailed  # nobody may act for another
+        return await _enter(session, name, password)
+    if command.mechanism == "LOGIN":
+        first = command.initial if command.initial is not None else await _ask(session, sasl.LOGIN_USERNAME)
+        name = sasl.decode_login(sasl.decode_base64(first))
+        return await _enter(session, name, sasl.decode_password(sasl.decode_base64(await _ask(session, sasl.LOGIN_PASSWORD))))
+    return Result(b"NO", "mechanism not supported", b"CANNOT")
+
+
+async def _ask(session: Session, challenge: bytes) -> bytes:
+    session.write(b"+ " + challenge + b"\r\n")
+    response = await session.line(sasl.RESPONSE_OCTETS)
+    if response == b"*":
+        raise SyntaxProblem("authentication cancelled")  # RFC 3501 §6.2.2: BAD
+    return response
+
+
+async def _enter(session: Session, name: str, password: str) -> Result:
+    server = session.server
+    try:
+        principal = await server.authenticator.authenticate(name, password, session.peer)
+        account = await server.database.read(accounts.find, principal.directory_id)
+        if account is not None and account.suspended:
+            raise AuthenticationFailed
+    except AuthenticationFailed:
+        await _failed(session, name)
+        raise
+    if account is None:
+        account = await server.database.write(accounts.ensure, principal.directory_id, now=server.now())
+    if not session.open:
+        raise Disconnected
+    if not server.claim(session, principal):
+        raise LimitReached("too many connections of this account")
+    session.enter(principal, account.account_id)
+    log.info("imap.login", account=account.account_id, person=principal.directory_id, peer=session.peer, tls=session.tls)
+    return Result(b"OK", "logged in", server.capability(session))
+
+
+async def _failed(session: Session, name: str) -> None:
+    session.failures += 1
+    log.info("imap.login_failed", login=name[:200], peer=session.peer, failures=session.failures)
+    await session.server.wheel.sleep(session.server.limits.imap_failure_seconds)
+    if session.failures >= session.server.limits.imap_auth_failures:
+        session.close(status.BYE_FAILURES)
+        raise Disconnected

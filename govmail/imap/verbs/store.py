@@ -1,0 +1,135 @@
+r"""What changes messages of the selected mailbox: STORE, COPY, MOVE, EXPUNGE, and their UID forms.
+
+Invariants: change and question about news are one transaction each, so nothing falls between them.
+
+RFC 3501 §6.4.3, §6.4.6, §6.4.7; RFC 4315 (UIDPLUS); RFC 6851 (MOVE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from govmail.errors import NoSuchMailbox
+from govmail.imap import flags as names
+from govmail.imap.state import OK, Result
+from govmail.imap.verbs.fetch import GONE, chosen, flag_and_look
+from govmail.imap.view import SelectedView
+from govmail.store import changes, mailboxes, messages
+from govmail.store.connection import Connection
+from govmail.store.values import CopyResult, MailboxChanges
+from govmail.wire.imap import commands, responses
+from govmail.wire.imap.numset import Ranges
+
+if TYPE_CHECKING:
+    from govmail.imap.session import Session
+
+READ_ONLY = Result(b"NO", "mailbox is read-only", b"READ-ONLY")
+TRY_CREATE = Result(b"NO", "no such mailbox", b"TRYCREATE")
+
+
+async def store(session: Session, command: commands.Store, tag: bytes) -> Result:
+    return await _store(session, command, by_uid=False)
+
+
+async def uid_store(session: Session, command: commands.Store, tag: bytes) -> Result:
+    return await _store(session, command, by_uid=True)
+
+
+async def _store(session: Session, command: commands.Store, *, by_uid: bool) -> Result:
+    view = _writable(session)
+    if view is None:
+        return READ_ONLY
+    uids, gone = chosen(view, command.numbers, by_uid=by_uid)
+    if not uids:
+        return GONE if gone else OK
+    bits, keywords = names.split(command.flags)
+    made, news = await session.server.database.write(
+        flag_and_look, view.account_id, view.mailbox_id, uids, command.operation, bits, keywords, view.modseq, view.uid_next
+    )
+    if any(one.keywords & ~view.names.known for one in made):
+        await session.server.refresh_names(session)
+    if not command.silent:
+        numbers = view.uids.numbers([one.uid for one in made])
+        await session.send(view.flags_line(number, one, with_uid=by_uid) for number, one in zip(numbers, made, strict=True))
+    await session.tell(news, expunges=by_uid, with_uid=by_uid, own=frozenset(one.uid for one in made))
+    return GONE if gone else OK
+
+
+async def copy(session: Session, command: commands.Copy, tag: bytes) -> Result:
+    return await _copy(session, command, by_uid=False)
+
+
+async def uid_copy(session: Session, command: commands.Copy, tag: bytes) -> Result:
+    return await _copy(session, command, by_uid=True)
+
+
+async def _copy(session: Session, command: commands.Copy, *, by_uid: bool) -> Result:
+    view = session.view
+    assert view is not None
+    uids, gone = chosen(view, command.numbers, by_uid=by_uid)
+    try:
+        result, _ = await session.server.database.write(_transfer, messages.copy, view, uids, command.mailbox, session.server.now())
+    except NoSuchMailbox:
+        return TRY_CREATE
+    if not result.source:
+        return GONE if gone else OK
+    return Result(b"OK", "", responses.copy_uid(result.uidvalidity, result.source, result.target))
+
+
+async def move(session: Session, command: commands.Copy, tag: bytes) -> Result:
+    return await _move(session, command, by_uid=False)
+
+
+async def uid_move(session: Session, command: commands.Copy, tag: bytes) -> Result:
+    return await _move(session, command, by_uid=True)
+
+
+async def _move(session: Session, command: commands.Copy, *, by_uid: bool) -> Result:
+    view = _writable(session)
+    if view is None:
+        return READ_ONLY
+    uids, gone = chosen(view, command.numbers, by_uid=by_uid)
+    try:
+        result, news = await session.server.database.write(_transfer, messages.move, view, uids, command.mailbox, session.server.now())
+    except NoSuchMailbox:
+        return TRY_CREATE
+    if result.source:
+        # RFC 6851 §4.3: COPYUID comes untagged, before the EXPUNGEs
+        session.write(responses.untagged(b"OK", "moved", responses.copy_uid(result.uidvalidity, result.source, result.target)))
+    await session.tell(news, expunges=True, with_uid=by_uid)
+    return GONE if gone else OK
+
+
+def _transfer(
+    conn: Connection, how: Callable[..., CopyResult], view: SelectedView, uids: Ranges, name: str, now: int
+) -> tuple[CopyResult, MailboxChanges]:
+    target = mailboxes.get(conn, view.account_id, name)
+    result = how(conn, view.account_id, view.mailbox_id, uids, view.account_id, target.mailbox_id, now=now)
+    return result, changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
+
+
+async def expunge(session: Session, command: commands.Expunge, tag: bytes) -> Result:
+    view = _writable(session)
+    if view is None:
+        return READ_ONLY
+    uids = None
+    if command.numbers is not None:
+        uids = view.resolve_uids(command.numbers.resolve(view.uids.largest))
+    elif view.uids:
+        uids = ((1, view.uids.largest),)  # not what the client has never seen
+    if uids:
+        news = await session.server.database.write(_expunge, view, uids, session.server.now())
+        await session.tell(news, expunges=True, with_uid=command.numbers is not None)
+    return OK
+
+
+def _expunge(conn: Connection, view: SelectedView, uids: Ranges, now: int) -> MailboxChanges:
+    messages.expunge(conn, view.account_id, view.mailbox_id, uids, now=now)
+    return changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
+
+
+def _writable(session: Session) -> SelectedView | None:
+    view = session.view
+    assert view is not None
+    return None if view.read_only else view
