@@ -324,7 +324,7 @@ async def test_killed_between_delivery_and_record_means_once_more_never_less(tmp
     async with house(tmp_path, peer) as one:
         await one.enqueue(remote("x@a.example"))
         dying = asyncio.ensure_future(one.runner().run())
-        await peer.until(lambda: "DATA" in peer.commands)
+        await peer.until(lambda: "." in peer.commands)
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
         await one.work()

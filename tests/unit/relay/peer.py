@@ -119,6 +119,8 @@ class Peer:
                     await asyncio.sleep(0)
                     return
                 data = await reader.readuntil(b"\r\n.\r\n")
+                self.commands.append(".")
+                self._changed.set()
                 reply = self._reply(".", b"250 2.0.0 taken\r\n")
                 if reply.startswith(b"250") or reply == DROP:
                     self.taken.append(Taken(mail, rcpts, data[:-3], tls))
