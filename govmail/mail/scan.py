@@ -184,7 +184,7 @@ class _Scanner:
     def _begin(self, start: int, default_type: str) -> int:
         """Read the header at `start` and open its part, and what a message/rfc822 holds. Returns where to go on."""
         while True:
-            header_end, cut = self._header_end(start)
+            header_end = self._header_end(start)
             raw = self._slice(start, header_end)
             node = Node(Header(raw, self.limits), start, header_end, default_type)
             if not node.header.complete:
@@ -196,7 +196,7 @@ class _Scanner:
                 self.stack[-1].children.append(node)
             self.stack.append(node)
             self.parts += 1
-            if not node.is_message or cut:
+            if not node.is_message:
                 return header_end
             start, default_type = header_end, "text/plain"
 
@@ -245,26 +245,26 @@ class _Scanner:
 
     # -- headers
 
-    def _header_end(self, start: int) -> tuple[int, bool]:
-        """Where the header at `start` ends, and whether a delimiter, the limit or the end of the message cut it off."""
+    def _header_end(self, start: int) -> int:
+        """Where the header at `start` ends: after its empty line, or where a delimiter, the limit or the end cuts it off."""
         self._ensure(start, self.limits.header_octets + CHUNK_OCTETS + BOUNDARY_OCTETS + 16)
         stop = min(start + self.limits.header_octets, self.size, self.base + len(self.data))
         for ending in (b"\r\n", b"\n"):
             if self.data.startswith(ending, start - self.base):
-                return start + len(ending), False
+                return start + len(ending)
         end = self._empty_line(start, stop)
         if self.boundaries:
             found, node, _, _ = self._delimiter(start, stop if end < 0 else end)
             if node is not None:
-                return found, True
+                return found
         if end >= 0:
-            return end, False
+            return end
         if stop < self.size:
             self._doubt("header too large")
             stop = self.data.rfind(b"\n", start - self.base, stop - self.base) + 1 + self.base
             if stop <= start:
                 stop = start + self.limits.header_octets
-        return stop, True
+        return stop
 
     def _empty_line(self, start: int, stop: int) -> int:
         # Parts without an empty line must not each search the rest of the message: what was searched is remembered.
@@ -302,8 +302,8 @@ class _Scanner:
         container = node.is_multipart or node.is_message
         if not container:
             return
-        if len(self.stack) >= self.limits.mime_depth:
-            self._doubt("nested too deep")
+        if len(self.stack) >= self.limits.mime_depth or self.parts + 1 >= self.limits.mime_parts:
+            self._doubt("nested too deep" if len(self.stack) >= self.limits.mime_depth else "too many parts")
             node.type = "application/octet-stream"
         elif node.is_message:
             if node.encoding not in IDENTITIES:  # RFC 2046 §5.2.1 forbids it; a file for the reader, not a message for us
