@@ -158,10 +158,3 @@ async def read_lines(reader: asyncio.StreamReader, octets: int) -> AsyncIterator
         yield rest.removesuffix(b"\r")
 
 
-def context_of(parts: Parts) -> Context:
-    """What acts need of a server."""
-    return Context(
-        config=parts.config, data_dir=parts.data_dir, database=parts.database, directory=parts.directory, cache=parts.resolver,
-        hasher=parts.hasher, chain=parts.chain, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock,
-        wake_queue=parts.queue.wake, ports=parts.ports,
-    )

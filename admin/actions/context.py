@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from admin.texts import say
 from directory.model import DirectoryService
+from directory.passwords import PasswordPool
 from govmail.config import Config, Listener
 from govmail.errors import (
     BadInput,
@@ -27,7 +28,8 @@ from govmail.errors import (
     Refused,
     SyntaxProblem,
 )
-from govmail.interfaces import Chain, Clock, Kick
+from govmail.interfaces import Clock, Kick
+from govmail.mail.address import Address
 from govmail.store import audit
 from govmail.store.database import Database
 
@@ -39,15 +41,17 @@ class Cache(Protocol):
     """What remembers the directory's answers, as far as operators change them."""
 
     def invalidate(self) -> None:
-        """Forgets every answer that a change of the directory may have made wrong."""
+        """Every answer is asked for again."""
+
+    def invalidate_address(self, address: Address) -> None:
+        """Only the answer about this address is."""
 
 
-class Hasher(Protocol):
-    """Slow hashes of passwords, made in threads."""
+class Quarantine(Protocol):
+    """Where held mail lies."""
 
-    async def hash(self, password: str) -> str: ...
-
-    async def verify(self, password: str, encoded: str) -> bool: ...
+    async def release(self, item_id: int, addresses: Sequence[str], actor: str) -> Collection[str]:
+        """Scans again and delivers; those of the addresses that got the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,8 @@ class Context:
     database: Database
     directory: DirectoryService
     cache: Cache
-    hasher: Hasher
-    chain: Chain
+    hasher: PasswordPool
+    quarantine: Quarantine
     kick: Kick
     clock: Clock
     wake_queue: Callable[[], None] = lambda: None

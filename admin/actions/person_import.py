@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from admin.actions.context import BAD_INPUT, Actor, Context
 from admin.actions.find import address_of, domain_for, path_of, unit_of
-from admin.actions.person import PersonAdded, check_password, free_address, holder
+from admin.actions.person import PersonAdded, free_address, holder
 from admin.actions.table import TableRow, read_table
 from admin.texts import say
 from directory import naming, passwords, tree
@@ -157,7 +157,7 @@ async def _seat(ctx: Context, row: TableRow, known: _Known, seen: dict[str, int]
         password = row.values.get("password", "")
         generated = not password
         password = password or passwords.generate()
-        check_password(password)
+        passwords.check_usable(password)
         field = "title"
         title = tree.check_text(row.get("title"), what="title")
     except MailError as error:
@@ -188,10 +188,11 @@ async def _look_up(ctx: Context, seats: list[_Seat]) -> list[PersonAdded | None]
 
 
 async def _make(ctx: Context, seats: list[_Seat]) -> Mapping[int, PersonAdded]:
-    hashes = await asyncio.gather(*(ctx.hasher.hash(seat.password) for seat in seats))
+    hashes = await ctx.hasher.hash_many([seat.password for seat in seats])
     rows = [replace(seat.new, password_hash=one) for seat, one in zip(seats, hashes, strict=True)]
     result = await ctx.directory.add_people(rows)
-    ctx.cache.invalidate()
+    for seat in seats:
+        ctx.cache.invalidate_address(seat.new.address)
     await ctx.database.write(accounts.create_missing, [one for one in result.ids if one], now=ctx.now)
     reasons = {failure.row: failure.reason for failure in result.failures}
     answers: dict[int, PersonAdded] = {}

@@ -35,7 +35,7 @@ def list_(run: Run, state: str | None) -> None:
 @click.argument("item", type=int)
 @reads
 def show(run: Run, item: int) -> None:
-    run.one("quarantine.show", {"item": item}, DETAIL)
+    run.one("quarantine.show", {"item": item}, DETAIL, flatten="item")
 
 
 @quarantine.command("release", help="Scan again and deliver; what turns out worse stays held. Not for viruses.", zh="重新检查后投递；结果更坏则继续隔离。病毒邮件不可放行。")

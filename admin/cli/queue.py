@@ -39,7 +39,7 @@ def list_(run: Run, domain: str | None, state: str | None) -> None:
 @click.argument("entry", type=int)
 @reads
 def show(run: Run, entry: int) -> None:
-    run.one("queue.show", {"entry": entry}, DETAIL)
+    run.one("queue.show", {"entry": entry}, DETAIL, flatten="entry")
 
 
 @queue.command("retry", help="Try entries again now.", zh="立即重试。")
