@@ -1,0 +1,254 @@
+"""From the octets of a message to its acceptance: the commit point of the whole system.
+
+Invariants
+- 250 means stored: every recipient's copy, queue entry or quarantine row is in one committed transaction.
+- Whoever is refused knows it at once, and nothing of what was refused is stored.
+- All recipients get equal octets; what is personal stands in the message row.
+- The event loop is never held: large messages are read, hashed and compressed in threads or other processes.
+
+RFC 5321 §4.4 (trace), §6.1 (responsibility), §6.3 (loops); RFC 6409 §8 (what submission may repair).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from govmail.config import Limits
+from govmail.delivery import local
+from govmail.errors import BadMessage, MailError, NotScanned, Refused, TooManyHops
+from govmail.interfaces import Acceptance, Action, Chain, Clock, Decision, Principal, Resolution, ScanRequest
+from govmail.mail import mime, trace
+from govmail.mail.envelope import Body, Envelope, Origin
+from govmail.mail.message import Message
+from govmail.mail.mime import Digest
+from govmail.smtp import policy, replies
+from govmail.smtp.rewrite import Draft, repair, rewritten
+from govmail.store import contents, messages
+from govmail.store.connection import Connection
+from govmail.store.database import Database
+from govmail.store.values import Delivered, NewContent
+
+log = structlog.stdlib.get_logger("govmail.smtp")
+
+T = TypeVar("T")
+
+
+class Hold(Protocol):
+    """Puts a mail into quarantine; runs inside the storing transaction. `filters.quarantine` implements it."""
+
+    def __call__(
+        self,
+        conn: Connection,
+        content: NewContent,
+        request: ScanRequest,
+        decision: Decision,
+        resolutions: Sequence[Resolution],
+        *,
+        subject: str,
+        now: int,
+    ) -> int: ...
+
+
+class Receiver:
+    """Takes responsibility for messages. `accept` is what SMTP sessions call."""
+
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        limits: Limits,
+        database: Database,
+        chain: Chain,
+        hold: Hold,
+        clock: Clock,
+        new_id: Callable[[], str],
+        pool: Executor | None = None,
+    ) -> None:
+        """`pool`: processes that parse messages over `limits.process_parse_octets`; without it a thread does."""
+        self._hostname = hostname
+        self._limits = limits
+        self._database = database
+        self._chain = chain
+        self._hold = hold
+        self._clock = clock
+        self._new_id = new_id
+        self._pool = pool
+
+    async def accept(
+        self,
+        envelope: Envelope,
+        message: Message,
+        origin: Origin,
+        resolutions: Sequence[Resolution],
+        principal: Principal | None = None,
+    ) -> Acceptance:
+        """Filter the message and store it for everybody, or say why not. `principal`: who submits it; None: from outside.
+
+        `resolutions` stand in the order of the envelope's recipients. A spooled `message` stays the caller's. Never
+        raises MailError. Cancelling does not undo a commit that has begun.
+        """
+        queue_id = self._new_id()
+        draft = Draft(message)
+        try:
+            done = await self._accept(queue_id, envelope, draft, origin, resolutions, principal)
+        except MailError as error:
+            reply = replies.refusal(error)
+            log.info(
+                "smtp.refused", queue_id=queue_id, code=reply.code, status=reply.status, reason=reply.text,
+                private=error.private, sender=str(envelope.sender), ip=origin.client_ip,
+            )  # fmt: skip
+            return Acceptance(reply.code, reply.status or "", reply.text, queue_id)
+        finally:
+            await self._off_loop(draft.discard, message.size)
+        return done
+
+    async def _accept(
+        self,
+        queue_id: str,
+        envelope: Envelope,
+        draft: Draft,
+        origin: Origin,
+        resolutions: Sequence[Resolution],
+        principal: Principal | None,
+    ) -> Acceptance:
+        draft.digest = digest = await self._digest(draft.message)
+        self._check(digest, envelope, principal)
+        if principal is not None:
+            repair(draft, hostname=self._hostname, queue_id=queue_id, now=self._clock(), limits=self._limits)
+        await self._rewrite(draft, envelope, resolutions, principal)
+        await self._off_loop(draft.settle, draft.message.size)
+
+        request = ScanRequest(draft.message, envelope, origin, queue_id, sign=principal is not None)
+        decision = await self._decide(request)
+        if digest.ambiguous and decision.action in (Action.ACCEPT, Action.TAG):
+            # Filter and reader may see different mails (CVE-2024-28054): held, not guessed
+            decision = replace(decision, action=Action.QUARANTINE, reason="policy")
+        if decision.action is Action.REJECT:
+            raise Refused(decision.public or None)
+        if decision.action is Action.DEFER:
+            raise NotScanned(decision.public or None)
+
+        now = self._clock()
+        content = await self._prepare(draft, self._trace(draft, envelope, origin, queue_id, decision))
+        if decision.action is Action.QUARANTINE:
+            item = await self._database.write(
+                self._hold, content, request, decision, resolutions, subject=digest.fields.subject, now=int(now.timestamp())
+            )
+            self._say("smtp.held", queue_id, envelope, origin, content, reason=decision.reason, item=item)
+            return _accepted(queue_id, envelope, "held")
+
+        plan = local.plan(
+            envelope, resolutions, queue_id=queue_id, spam=decision.spam, client_ip=origin.client_ip, limits=self._limits
+        )
+        done = await self._store(content, plan, int(now.timestamp()))
+        failed = [one for one in done if one.error is not None]
+        if len(failed) == len(done) and not plan.queue_message.entries:
+            raise local.refusal(done)
+        self._say(
+            "smtp.accepted", queue_id, envelope, origin, content, delivered=len(done) - len(failed), failed=len(failed),
+            queued=len(plan.queue_message.entries), spam=decision.spam, message_id=digest.fields.message_id[:200],
+        )  # fmt: skip
+        return _accepted(queue_id, envelope, "accepted")
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def _check(self, digest: Digest, envelope: Envelope, principal: Principal | None) -> None:
+        if digest.fields.received_count > self._limits.received_fields:
+            raise TooManyHops
+        if digest.header[:1] in (b" ", b"\t"):  # it would continue the last of our own fields
+            raise BadMessage("the header begins with white space")
+        if principal is not None:
+            policy.check_identity(digest.fields, envelope.sender, principal)
+            if digest.ambiguous:
+                raise BadMessage(f"the structure of the message is ambiguous: {digest.ambiguity}")
+
+    async def _rewrite(
+        self, draft: Draft, envelope: Envelope, resolutions: Sequence[Resolution], principal: Principal | None
+    ) -> None:
+        """BINARYMIME is stored as text. What leaves the house is made 7-bit now, before it is signed: nobody knows
+        yet what the next server can carry, and changing it later would break the signature. SMTPUTF8 implies 8BITMIME
+        there (RFC 6531 §3.1)."""
+        leaves = any(not one.domain_is_local or one.remote for one in resolutions)
+        seven_bit = principal is not None and leaves and not envelope.smtputf8
+        if not seven_bit and envelope.body is not Body.BINARYMIME:
+            return
+        message = await self._off_loop(partial(rewritten, draft, seven_bit=seven_bit), draft.message.size)
+        if message is not None:
+            draft.replace(message, await self._digest(message))
+
+    async def _decide(self, request: ScanRequest) -> Decision:
+        try:
+            async with asyncio.timeout(self._limits.accept_seconds):
+                return await self._chain.decide(request)
+        except TimeoutError:
+            raise NotScanned(private="the filters took too long") from None
+
+    def _trace(self, draft: Draft, envelope: Envelope, origin: Origin, queue_id: str, decision: Decision) -> bytes:
+        """The header as it is stored."""
+        header = trace.strip(draft.digest.header, authserv_id=self._hostname)
+        return trace.prepend(
+            header,
+            [
+                trace.return_path(envelope.sender),
+                trace.received(origin, envelope, hostname=self._hostname, queue_id=queue_id, now=self._clock()),
+                *(f"{name}: {value}\r\n".encode("ascii", "replace") for name, value in decision.headers),
+            ],
+        )
+
+    async def _prepare(self, draft: Draft, header: bytes) -> NewContent:
+        digest = mime.with_header(draft.digest, header, limits=self._limits)
+        message, start = draft.message, draft.digest.header_size
+        body = message.read(start) if message.data is not None else message.chunks(start)
+        return await self._off_loop(
+            partial(contents.prepare, digest, body, limits=self._limits, files=self._database.blobs), message.size
+        )
+
+    async def _store(self, content: NewContent, plan: local.Plan, now: int) -> list[Delivered]:
+        write = self._database.write if len(plan.deliveries) <= ROWS_TOGETHER else self._database.write_alone
+        return await asyncio.shield(
+            write(
+                messages.deliver,
+                content,
+                plan.deliveries,
+                internal_date=now,
+                now=now,
+                queue=plan.queue_message,
+                on_failure=plan.on_failure,
+            )
+        )
+
+    # -- where work is done -----------------------------------------------------------------------------------
+
+    async def _digest(self, message: Message) -> Digest:
+        read = partial(mime.digest_message, message, limits=self._limits)
+        if self._pool is not None and message.path is not None and message.size > self._limits.process_parse_octets:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+            except BrokenExecutor:  # killed for its memory, perhaps by this very message: not again in this process
+                log.exception("smtp.parser_died", size=message.size)
+                raise NotScanned(private="the parser process died") from None
+        return await self._off_loop(read, message.size)
+
+    async def _off_loop(self, work: Callable[[], T], size: int) -> T:
+        """Small work here and now, large work in a thread."""
+        return work() if size <= self._limits.inline_parse_octets else await asyncio.to_thread(work)
+
+    def _say(self, event: str, queue_id: str, envelope: Envelope, origin: Origin, content: NewContent, **more: object) -> None:
+        log.info(
+            event, queue_id=queue_id, sender=str(envelope.sender), recipients=len(envelope.recipients), size=content.size,
+            ip=origin.client_ip, login=origin.login, listener=origin.listener, **more,
+        )  # fmt: skip
+
+
+ROWS_TOGETHER = 1000  # a delivery with more rows shares its commit with nobody
+
+
+def _accepted(queue_id: str, envelope: Envelope, state: str) -> Acceptance:
+    return Acceptance(250, "2.0.0", queue_id, queue_id, tuple((one.address, state) for one in envelope.recipients))
