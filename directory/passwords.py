@@ -62,7 +62,11 @@ def check_usable(password: str) -> None:
     """What no password can be; raises BadInput."""
     if not password:
         raise BadInput("password: must not be empty")
-    if "\0" in password or len(password.encode("utf-8", "surrogatepass")) > PASSWORD_OCTETS:
+    try:
+        octets = password.encode()
+    except UnicodeEncodeError:  # lone surrogates
+        raise BadInput("password: not Unicode text") from None
+    if b"\0" in octets or len(octets) > PASSWORD_OCTETS:
         raise BadInput(f"password: no NUL, at most {PASSWORD_OCTETS} octets")
 
 

@@ -15,6 +15,7 @@ RFC 4511 (protocol), RFC 2696 (paged results).
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import ssl
 import threading
@@ -75,19 +76,20 @@ class Link:
     """One connection, used by one thread at a time. Blocking."""
 
     def __init__(self, server: Server, *, dn: str | None = None, password: str | None = None) -> None:
+        timeout = max(1, math.ceil(server.timeout))  # ldap3 takes whole seconds
         tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=server.ca_file or None) if server.url.startswith("ldaps") else None
         try:
             self._connection = ldap3.Connection(
-                ldap3.Server(server.url, get_info=ldap3.NONE, connect_timeout=server.timeout, tls=tls),
+                ldap3.Server(server.url, get_info=ldap3.NONE, connect_timeout=timeout, tls=tls),
                 user=server.bind_dn if dn is None else dn, password=server.password if password is None else password,
-                client_strategy=ldap3.SAFE_SYNC, receive_timeout=server.timeout, check_names=False, auto_escape=False,
+                client_strategy=ldap3.SAFE_SYNC, receive_timeout=timeout, check_names=False, auto_escape=False,
                 auto_encode=False, return_empty_attributes=False, auto_referrals=False, raise_exceptions=False,
             )
             self._connection.open(read_server_info=False)
             _, result, _, _ = self._connection.bind(read_server_info=False)
         except (LDAPException, OSError) as error:
             raise DirectoryUnavailable(private=f"{server.url}: {error!r}") from error
-        self.bound = result["result"] == SUCCESS
+        self.bound: bool = result["result"] == SUCCESS
         self.refused = result["result"] in (INVALID_CREDENTIALS, INAPPROPRIATE_AUTHENTICATION)
         if not self.bound and not self.refused:
             self.close()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -19,7 +18,7 @@ from directory import tree
 from directory.bulk import Bulk
 from directory.ldap import entries
 from directory.ldap.people import Accounts, Known
-from directory.ldap.pool import Link, Pool, Server
+from directory.ldap.pool import SUBTREE, Link, Pool, Server
 from directory.ldap.tree import Place, UnitTree
 from directory.model import (
     BulkResult,
@@ -70,9 +69,12 @@ class LdapDirectory:
     async def _ask(self, fn: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._pool.run(fn, *args, **kwargs)
 
-    async def _change(self, fn: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _writable(self) -> None:
         if not self._config.writable:
             raise NotPermitted("the directory is read-only here; change it where it is kept")
+
+    async def _change(self, fn: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._writable()
         # Once begun, a change is waited for: a caller that goes away must not leave the ledger ahead of the entry.
         return await asyncio.shield(self._pool.run(fn, *args, **kwargs))
 
@@ -190,7 +192,7 @@ class LdapDirectory:
         checked = tree.check_person(new)
         person_id = checked.person_id or self._ids()
         known = Known()
-        await self._change(self._accounts.check_new, checked, known)
+        await self._ask(self._accounts.check_new, checked, known)
         person_id = await self._issue(checked, person_id)
         await self._change(self._accounts.add, checked, person_id, new_stamp(), known)
         return await self.person(person_id)
@@ -201,24 +203,27 @@ class LdapDirectory:
         An address that was issued, never released, and whose owner has neither entry nor account belongs to an act that
         died between its steps. Nobody ever got mail there: the new act takes the old id and finishes.
         """
+        self._writable()
         keys = [address.key for address in (new.address, *new.aliases)]
         refused = await self._db.write(ledger.issue_many, [(key, person_id) for key in keys], self._now())
         if not refused:
             return person_id
-        owner_id = None if new.person_id else await self._db.read(ledger.owner, new.address.key)
-        if owner_id is not None and await self._abandoned(owner_id):
+        owner_id = await self._abandoned(new.address.key)
+        if owner_id:
             refused = await self._db.write(ledger.issue_many, [(key, owner_id) for key in keys], self._now())
             if not refused:
                 return owner_id
         raise Conflict(f"{min(refused)}: belonged to somebody else and is not given out again yet")
 
-    async def _abandoned(self, owner_id: str) -> bool:
-        if await self._db.read(accounts.find, owner_id) is not None:
-            return False
-        return not await self._ask(self._exists, owner_id)
+    async def _abandoned(self, key: str) -> str:
+        """The owner of an issued address who has neither entry nor account; "" when there is none."""
+        owner_id, released = (await self._db.read(ledger.owners, [key])).get(key, ("", 0))
+        if not owner_id or released is not None or await self._db.read(accounts.find, owner_id) is not None:
+            return ""
+        return "" if await self._ask(self._exists, owner_id) else owner_id
 
     def _exists(self, link: Link, directory_id: str) -> bool:
-        return bool(link.search(self._config.base, "SUBTREE", entries.equals("govId", directory_id), ["govId"]))
+        return bool(link.search(self._config.base, SUBTREE, entries.equals("govId", directory_id), ["govId"]))
 
     async def add_people(self, rows: Iterable[NewPerson], progress: Progress | None = None) -> BulkResult:
         bulk = Bulk(progress)
@@ -226,11 +231,11 @@ class LdapDirectory:
         source = iter(rows)
         while batch := list(islice(source, BULK_ROWS)):
             people = bulk.accept(batch, tree.check_person)
-            bulk.settle(await self._add_batch([replace(new, person_id=new.person_id) for new in people], known))
+            bulk.settle(await self._add_batch(people, known))
         return bulk.result()
 
     async def _add_batch(self, people: Sequence[NewPerson], known: Known) -> list[tuple[str, str]]:
-        there = await self._change(self._known_people, [new.address.key for new in people])
+        there = await self._ask(self._known_people, [new.address.key for new in people])
         outcome: list[tuple[str, str]] = [("", "")] * len(people)
         fresh: list[tuple[int, NewPerson, str]] = []
         for index, new in enumerate(people):
@@ -239,7 +244,7 @@ class LdapDirectory:
                 outcome[index] = (same.person_id, "")
             else:
                 fresh.append((index, new, new.person_id or self._ids()))
-        checks = await self._change(self._check_batch, [new for _, new, _ in fresh], known)
+        checks = await self._ask(self._check_batch, [new for _, new, _ in fresh], known)
         fresh = [one for one, reason in zip(fresh, checks, strict=True) if not (reason and _note(outcome, one[0], reason))]
         pairs = [(address.key, person_id) for _, new, person_id in fresh for address in (new.address, *new.aliases)]
         refused = await self._db.write_alone(ledger.issue_many, pairs, self._now()) if pairs else set()
@@ -356,13 +361,14 @@ class LdapDirectory:
 
         def check(link: Link) -> None:
             self._accounts.person_entry(link, person_id)
-            found = link.search(self._config.base, "SUBTREE", entries.equals("govAddress", address.key), ["govId"])
+            found = link.search(self._config.base, SUBTREE, entries.equals("govAddress", address.key), ["govId"])
             if found and found[0].one("govId") != person_id:
                 raise Conflict(f"{address}: exists already")
             if not self._units.domain_owner(link, address.domain):
                 raise BadInput(f"{address}: its domain is not one of ours")
 
-        await self._change(check)
+        await self._ask(check)
+        self._writable()
         await self._db.write(ledger.issue, address.key, person_id, self._now())
         await self._change(self._accounts.add_address, person_id, address, primary=primary)
 
@@ -393,18 +399,16 @@ class LdapDirectory:
 
         def check(link: Link) -> list[str]:
             self._units.get(link, unit_id)
-            found = link.search(self._config.base, "SUBTREE", entries.equals("govAddress", address.key), ["govId"])
+            found = link.search(self._config.base, SUBTREE, entries.equals("govAddress", address.key), ["govId"])
             if found and found[0].one("govId") != made_id:
                 raise Conflict(f"{address}: exists already")
             if not self._units.domain_owner(link, address.domain):
                 raise BadInput(f"{address}: its domain is not one of ours")
             return self._accounts.named(link, [tree.check_member(member) for member in members])
 
-        named = await self._change(check)
-        if await self._db.read(ledger.owner, address.key) not in (None, made_id):
-            owner_id = await self._db.read(ledger.owner, address.key)
-            if not group_id and owner_id is not None and await self._abandoned(owner_id):
-                made_id = owner_id
+        named = await self._ask(check)
+        self._writable()
+        made_id = await self._abandoned(address.key) or made_id
         await self._db.write(ledger.issue, address.key, made_id, self._now())
         await self._change(self._accounts.add_group, unit_id, address, shown, made_id, named)
         return await self.group(made_id)
@@ -466,12 +470,12 @@ class LdapDirectory:
         if not password:
             return False  # RFC 4513 §5.1.2: an empty password is an anonymous bind and always succeeds
 
-        def bind(link: Link) -> bool:
-            tried = Link(self._pool.server, dn=self._accounts.person_entry(link, person_id).dn, password=password)
-            tried.close()
-            return tried.bound
+        return await self._ask(self._bind, person_id, password)
 
-        return await self._ask(bind)
+    def _bind(self, link: Link, person_id: str, password: str) -> bool:
+        tried = Link(self._pool.server, dn=self._accounts.person_entry(link, person_id).dn, password=password)
+        tried.close()
+        return tried.bound
 
 
 def _note(outcome: list[tuple[str, str]], index: int, reason: str) -> bool:

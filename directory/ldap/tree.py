@@ -31,15 +31,16 @@ class UnitTree:
 
     def prepare(self, link: Link) -> None:
         """Makes the entries above the base that are missing, down from the naming context."""
+        root_dse = link.get("", ["namingContexts"])  # RFC 4512 §5.1
+        contexts = root_dse.all("namingContexts") if root_dse else ()
         missing: list[str] = []
-        dn = entries.parent_of(self.base) or self.base
-        while dn and link.get(dn, ["objectClass"]) is None:
+        dn = entries.parent_of(self.base)
+        while any(entries.is_below(dn, context) for context in contexts) and link.get(dn, ["objectClass"]) is None:
             missing.append(dn)
             dn = entries.parent_of(dn)
         for dn in reversed(missing):
-            kind, _, value = dn.split(",", 1)[0].partition("=")
             try:
-                _add_plain(link, dn, kind.strip().lower(), value.strip())
+                _add_plain(link, dn)
             except Conflict:
                 pass  # another gateway was faster
 
@@ -174,12 +175,13 @@ class UnitTree:
         values = entries.unit_values(unit)
         if unit.domain and not self.domain_owner(link, unit.domain):
             values["govDomain"] = unit.domain
-        if parent is None and link.get(self.base, ["objectClass"]) is not None:
-            changes = {name: [(REPLACE, [value] if isinstance(value, str) else value)] for name, value in values.items() if value}
-            link.modify(self.base, {"objectClass": [(ADD, ["govUnit"])], **changes})
+        if parent:
+            link.add(dn, entries.UNIT_CLASSES, {**values, "ou": unit.label})
         else:
-            kind, _, rdn_value = dn.split(",", 1)[0].partition("=")
-            link.add(dn, entries.UNIT_CLASSES, {**values, kind: rdn_value})
+            if link.get(dn, ["objectClass"]) is None:
+                _add_plain(link, dn)
+            changes = {name: [(REPLACE, [value] if isinstance(value, str) else value)] for name, value in values.items() if value}
+            link.modify(dn, {"objectClass": [(ADD, ["govUnit"])], **changes})
         return Place(dn, replace(unit, path=tree.join_path(parent.unit.path if parent else "", unit.label)))
 
     def _same(self, link: Link, unit: Unit, dn: str) -> Place | None:
@@ -285,7 +287,8 @@ class UnitTree:
         return [unit.keeper_id for unit in reversed(self.chain(link, owner.one("govId"))) if unit.keeper_id]
 
 
-def _add_plain(link: Link, dn: str, kind: str, value: str) -> None:
+def _add_plain(link: Link, dn: str) -> None:
+    kind, _, value = (part.strip() for part in dn.split(",", 1)[0].lower().partition("="))
     if kind == "dc":
         link.add(dn, ["top", "organization", "dcObject"], {"dc": value, "o": value})
     elif kind == "ou":
