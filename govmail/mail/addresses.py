@@ -59,6 +59,8 @@ _BACKSLASH = re.compile(rb"\\(.)", re.DOTALL)
 
 def parse_addresses(value: bytes, limit: int) -> list[HeaderAddress]:
     """The entries of an unfolded address-list value, at most `limit`."""
+    if _AT in value or _COLON in value:
+        value = value.translate(None, _AT + _COLON)
     found: list[HeaderAddress] = []
     position, stop = 0, len(value)
     reader: _Reader | None = None
@@ -169,13 +171,24 @@ class _Reader:
             name = _phrase(words) or comment
             found.append(HeaderAddress(name or None, route, _unprotect(local), _unprotect(domain)))
         elif at_plain >= 0:
-            local = b"".join(words[:at_plain]).replace(b" ", b"")
-            domain = b"".join(words[at_plain + 1 :])
-            # "a@b.example Some Name": what follows the domain is no address
-            domain, _, tail = domain.lstrip(b" ").partition(b" ")
-            found.append(HeaderAddress(comment or tail or None, None, local, domain))
+            start = at_plain - 1 if at_plain else 0
+            while start > 0 and _joined(words[start - 1], words[start]):
+                start -= 1
+            stop = min(at_plain + 2, len(words))
+            while stop < len(words) and _joined(words[stop - 1], words[stop]):
+                stop += 1
+            # "Some Name a@b.example Other": what stands around the address is a name
+            name = comment or _phrase(words[:start]) or _phrase(words[stop:])
+            local = b"".join(words[start:at_plain]).replace(b" ", b"")
+            domain = b"".join(words[at_plain + 1 : stop]).replace(b" ", b"")
+            found.append(HeaderAddress(name or None, None, local, domain))
         elif words:
             found.append(HeaderAddress(comment or None, None, _phrase(words), b""))
+
+
+def _joined(word: bytes, following: bytes) -> bool:
+    # obs-local-part and obs-domain allow white space around dots, RFC 5322 §4.4
+    return not following.startswith(b" ") or following.startswith(b" .") or word.endswith(b".")
 
 
 _AT, _COLON = b"\x01", b"\x02"  # "@" and ":" that stood in quotes

@@ -76,9 +76,12 @@ def header_end(data: bytes) -> int:
 
 
 def unfold(value: bytes) -> bytes:
-    """The value on one line, without white space around it (RFC 5322 §2.2.3)."""
+    """The value on one line, without white space around it (RFC 5322 §2.2.3).
+
+    A fold before a tab becomes a blank: the tab is Outlook's way to fold, no tab in the text.
+    """
     if b"\n" in value:
-        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
+        value = value.replace(b"\r\n\t", b" ").replace(b"\r\n", b"").replace(b"\n\t", b" ").replace(b"\n", b"")
     return value.strip(b" \t\r")
 
 

@@ -88,8 +88,8 @@ def _plain(octets: bytes, seven_bit: bool) -> bool:
     return regular and (not seven_bit or octets.isascii())
 
 
-def _between(message: Message, start: int, stop: int, seven_bit: bool) -> Iterator[bytes]:
-    """Delimiters, preambles, epilogues: text for nobody, made regular."""
+def _lines(message: Message, start: int, stop: int) -> Iterator[bytes]:
+    """The octets in [start, stop) with every kind of line end as CR LF, none cut in two."""
     after_cr = False
     for piece in _octets(message, start, stop - start):
         if after_cr:
@@ -97,27 +97,25 @@ def _between(message: Message, start: int, stop: int, seven_bit: bool) -> Iterat
         after_cr = piece.endswith(b"\r")
         if after_cr:
             piece = piece[:-1]
-        yield _regular(piece, seven_bit)
+        yield piece if _plain(piece, False) else _LINE_END.sub(b"\r\n", piece)
     if after_cr:
         yield b"\r\n"
 
 
-_TO_ASCII = bytes(octet if octet < 128 else ord("?") for octet in range(256))
+def _between(message: Message, start: int, stop: int, seven_bit: bool) -> Iterator[bytes]:
+    """Delimiters, preambles, epilogues: text for nobody, made regular."""
+    for piece in _lines(message, start, stop):
+        yield piece if _plain(piece, seven_bit) else piece.translate(_TO_ASCII if seven_bit else _NO_NUL)
 
 
-def _regular(octets: bytes, seven_bit: bool) -> bytes:
-    if _plain(octets, seven_bit):
-        return octets
-    octets = _LINE_END.sub(b"\r\n", octets.replace(b"\0", b"?"))
-    return octets.translate(_TO_ASCII) if seven_bit else octets
+_NO_NUL = bytes((ord("?"), *range(1, 256)))
+_TO_ASCII = bytes(octet if 0 < octet < 128 else ord("?") for octet in range(256))
 
 
 def _header(raw: bytes, part: Part, seven_bit: bool) -> bytes:
-    container = bool(part.children) or part.is_multipart
-    if container:
-        recode = part.encoding == "binary" or (seven_bit and part.encoding != "7bit")
-    else:
-        recode = offends(part, seven_bit=seven_bit) and _new_encoding(part, seven_bit) != part.encoding
+    recode = offends(part, seven_bit=seven_bit) and _new_encoding(part, seven_bit) != part.encoding
+    if part.children or part.is_multipart:
+        recode = recode and part.encoding in ("8bit", "binary")  # "7bit" and what nobody knows stay as they are
     if not recode and _plain(raw, seven_bit):
         return raw
     out: list[bytes] = []
@@ -155,8 +153,19 @@ def _field(name: bytes, raw: bytes, value: bytes, seven_bit: bool) -> bytes:
 
 
 def _encoded(message: Message, body: int, part: Part, encoding: str) -> Iterator[bytes]:
+    if part.encoding == "quoted-printable":
+        return _requoted(message, body, part)
     decoded = _decoded(message, body, part)
     return _base64(decoded) if encoding == "base64" else _quoted_printable(decoded)
+
+
+_UNQUOTED = re.compile(rb"[\0\x80-\xff]")
+
+
+def _requoted(message: Message, body: int, part: Part) -> Iterator[bytes]:
+    """Quoted-printable that was none: its line ends are those of the text, what should have been quoted is."""
+    for piece in _lines(message, body, body + part.body_size):
+        yield _UNQUOTED.sub(lambda octet: b"=%02X" % ord(octet[0]), piece)
 
 
 def _decoded(message: Message, body: int, part: Part) -> Iterator[bytes]:

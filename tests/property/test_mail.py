@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from govmail.config import Limits
 from govmail.mail import compose, transfer
 from govmail.mail.addresses import parse_addresses
-from govmail.mail.header import Header, header_end, iterate, message_ids, parse_date, parse_parameterised, select, unfold
+from govmail.mail.header import (
+    Header,
+    header_end,
+    iterate,
+    message_ids,
+    parse_date,
+    parse_parameterised,
+    select,
+    unfold,
+)
 from govmail.mail.message import Message
 from govmail.mail.mime import Part, digest_message, dump, load, section, with_header
 from govmail.mail.rewrite import must_rewrite, textualise
