@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Integer, bindparam, case, insert, literal_column, select, true, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.errors import NotFound
 from govmail.store.schema import account, counter, mailbox, subscription

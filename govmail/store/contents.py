@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, true
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.config import Limits
 from govmail.mail.mime import Digest
@@ -27,7 +27,7 @@ from govmail.store.values import ContentRow, NewContent, TextRow
 _INSERT_BLOB = Prepared(insert(blob).returning(blob.c.blob_id), ["size", "codec", "data", "path"])
 _DELETE_BLOB = Prepared(delete(blob).where(blob.c.blob_id == bindparam("of")))
 _COLUMNS = ("digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched")
-# PostgreSQL's ON CONFLICT reads the same; the clause locks the row that is there already.
+# SQLite reads PostgreSQL's ON CONFLICT; the clause locks the row that is there already.
 _UPSERT = Prepared(
     upsert(content)
     .on_conflict_do_update(index_elements=[content.c.digest], set_={"touched": bindparam("now")})

@@ -6,7 +6,7 @@ Invariant: a lease has one owner until `until`; it is taken over only after that
 from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, delete, or_
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.store.schema import lease
 from govmail.store.sql import Prepared

@@ -6,7 +6,7 @@ Invariant: a row holds HMAC-SHA-256(key, password || password stamp); the key is
 from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.store.schema import login_memory
 from govmail.store.sql import Prepared

@@ -1,0 +1,104 @@
+"""A private PostgreSQL cluster for a test session, and a database of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import create_engine
+
+from govmail.store.migrate import to_head
+
+START_SECONDS = 60
+_TEMPLATE = "template_govmail"
+
+# Nothing in a test outlives a power cut.
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "deadlock_timeout": "100ms",
+}
+
+
+class PostgresServer:
+    """A running cluster on a Unix socket in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._numbers = itertools.count(1)
+
+    def url(self, database: str) -> str:
+        """SQLAlchemy URL of a database."""
+        return f"postgresql://govmail@/{database}?host={self.directory}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of a fresh database with the current schema."""
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        try:
+            yield self.url(name)
+        finally:
+            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def run(self, statement: str, database: str = "postgres") -> None:
+        """Run one statement as the owner of the cluster."""
+        with psycopg.connect(host=str(self.directory), user="govmail", dbname=database, autocommit=True) as conn:
+            conn.execute(statement)  # type: ignore[call-overload]
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Make, start and finally stop and remove a cluster; as user postgres when the tests run as root."""
+    directory = Path(tempfile.mkdtemp(prefix="govmail-pg-"))
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        identity = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        shutil.chown(directory, "postgres", "postgres")
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    data = directory / "data"
+    initdb = [programs / "initdb", "--pgdata", data, "--username=govmail", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    subprocess.run(initdb, cwd=directory, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS, **identity)
+    options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", directory, *options], cwd=directory, stdout=log, stderr=log, **identity
+        )
+    try:
+        ready = [programs / "pg_ctl", "status", "--pgdata", data]
+        _wait_ready(directory, server)
+        subprocess.run(ready, cwd=directory, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS, **identity)
+        cluster = PostgresServer(directory)
+        cluster.run(f"CREATE DATABASE {_TEMPLATE}")
+        engine = create_engine(cluster.url(_TEMPLATE).replace("postgresql:", "postgresql+psycopg:"))
+        to_head(engine)
+        engine.dispose()
+        yield cluster
+    finally:
+        server.send_signal(signal.SIGINT)  # fast shutdown
+        server.wait(START_SECONDS)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_ready(directory: Path, server: subprocess.Popen[bytes]) -> None:
+    """libpq's own waiting: try until the server answers or has died."""
+    while True:
+        try:
+            psycopg.connect(host=str(directory), user="govmail", dbname="postgres", connect_timeout=START_SECONDS).close()
+            return
+        except psycopg.OperationalError:
+            if server.poll() is not None:
+                raise RuntimeError((directory / "log").read_text()) from None
