@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import aioimaplib
 import aiosmtplib
@@ -63,9 +64,9 @@ class Probe:
         if self._smtp is not None:
             self._smtp.close()
         if self._imap is not None:
-            transport = self._imap.protocol.transport if self._imap.protocol else None
-            if transport is not None:
-                transport.close()
+            protocol: Any = self._imap.protocol
+            if protocol.transport is not None:
+                protocol.transport.close()
 
     async def _make_account(self) -> str:
         person = await ensure_account(self._ctx)

@@ -118,7 +118,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "编号 {item} 含病毒（{threats}）：放行须由两名不同的审核员批准，目前只能删除",
         "item {item} contains a virus ({threats}): a release needs two different reviewers, until then it can only be deleted",
     ),
-    "quarantine_off": ("此服务器没有隔离区", "this server has no quarantine"),
     # audit
     "audit_broken": ("审计链在第 {seq} 条断裂：该条或其前一条被改动或删除", "the audit chain breaks at entry {seq}: it or the one before it was changed or deleted"),
     "audit_whole": ("审计链完整，共 {count} 条", "the audit chain is whole, {count} entries"),

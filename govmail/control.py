@@ -13,16 +13,23 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
-from admin.actions.context import Actor, Context, exit_code
+from admin.actions.context import Actor, Cache, Context, exit_code
 from admin.actions.perform import Vanished, perform
 from admin.texts import say, speaking
+from directory.model import DirectoryService
+from directory.passwords import PasswordPool
+from filters.quarantine import Quarantine
 from govmail import datadir
+from govmail.config import Config
 from govmail.errors import BadInput, MailError, SyntaxProblem
+from govmail.interfaces import Clock, Kick
+from govmail.store.database import Database
 from govmail.wire.control import REQUEST_OCTETS, Failure, Frame, Request, decode_request, encode
 
 log = structlog.get_logger(__name__)
@@ -158,3 +165,43 @@ async def read_lines(reader: asyncio.StreamReader, octets: int) -> AsyncIterator
         yield rest.removesuffix(b"\r")
 
 
+class QueueRunner(Protocol):
+    def wake(self) -> None:
+        """Something in the queue is due now."""
+
+
+class Parts(Protocol):
+    """What `govmail.app` has built, as far as operators act on it."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def database(self) -> Database: ...
+    @property
+    def directory(self) -> DirectoryService: ...
+    @property
+    def resolver(self) -> Cache: ...
+    @property
+    def passwords(self) -> PasswordPool: ...
+    @property
+    def quarantine(self) -> Quarantine: ...
+    @property
+    def queue(self) -> QueueRunner: ...
+    @property
+    def kick(self) -> Kick: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Where listeners really listen, by their names; those that are missing listen where the configuration says."""
+
+
+def context_of(parts: Parts) -> Context:
+    """What acts need of a server."""
+    return Context(
+        config=parts.config, data_dir=parts.data_dir, database=parts.database, directory=parts.directory, cache=parts.resolver,
+        hasher=parts.passwords, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock, wake_queue=parts.queue.wake,
+        ports=parts.ports,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from admin.texts import say
 from directory.model import DirectoryService
 from directory.passwords import PasswordPool
+from filters.quarantine import Quarantine
 from govmail.config import Config, Listener
 from govmail.errors import (
     BadInput,
@@ -45,13 +46,6 @@ class Cache(Protocol):
 
     def invalidate_address(self, address: Address) -> None:
         """Only the answer about this address is."""
-
-
-class Quarantine(Protocol):
-    """Where held mail lies."""
-
-    async def release(self, item_id: int, addresses: Sequence[str], actor: str) -> Collection[str]:
-        """Scans again and delivers; those of the addresses that got the mail."""
 
 
 @dataclass(frozen=True, slots=True)

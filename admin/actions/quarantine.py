@@ -15,8 +15,8 @@ import msgspec
 from admin.actions.context import REFUSED, Actor, Context, require
 from admin.texts import say
 from govmail.errors import BadInput, NotFound, Refused
-from govmail.store import quarantine
-from govmail.store.values import HeldRecipient, QuarantineItem
+from govmail.interfaces import Verdict
+from govmail.store.values import QuarantineItem
 from govmail.wire.control import Done
 
 PAGE = 200
@@ -49,7 +49,7 @@ class ItemDetail:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`status`: "released", "deleted", "held" (the new scan says worse)."""
+    """`status`: "released", "deleted", or why the mail is still held."""
 
     item_id: int
     recipient: str
@@ -60,7 +60,7 @@ async def list_items(ctx: Context, actor: Actor, *, state: State = "held") -> As
     """Items with a recipient in the state, newest first."""
     require(actor, "quarantine.list", None)
     before: int | None = None
-    while page := await ctx.database.read(quarantine.list_page, state=state, unit_ids=None, before=before, limit=PAGE):
+    while page := await ctx.quarantine.list_page(state=state, before=before, limit=PAGE):
         for one in page:
             yield _row(one, [recipient.address for recipient in one.recipients if recipient.state == state])
         before = page[-1].item_id
@@ -69,9 +69,9 @@ async def list_items(ctx: Context, actor: Actor, *, state: State = "held") -> As
 async def show(ctx: Context, actor: Actor, item: int) -> ItemDetail:
     """One item with what the filters said."""
     require(actor, "quarantine.list", None)
-    found = await _item(ctx, item)
-    verdicts = msgspec.json.decode(found.verdicts)
-    return ItemDetail(_row(found, [f"{one.address} ({one.state})" for one in found.recipients]), findings(verdicts), verdicts)
+    found, verdicts = await _show(ctx, item)
+    recipients = [f"{one.address} ({one.state})" for one in found.recipients]
+    return ItemDetail(_row(found, recipients), tuple(finding(one) for one in verdicts), msgspec.to_builtins(verdicts))
 
 
 async def release(
@@ -80,17 +80,19 @@ async def release(
     """Scans again and delivers to the recipients (none given: all that are held). Raises Refused for a virus."""
     async with ctx.recorded(actor, "quarantine.release", str(item), dry_run=dry_run) as note:
         require(actor, "quarantine.release", None)
-        found = await _item(ctx, item)
+        found, verdicts = await _show(ctx, item)
         wanted = _wanted(found, recipients)
-        note.detail.update(queue_id=found.queue_id, reason=found.reason, recipients=[one.address for one in wanted])
-        if found.reason == "virus":
-            raise Refused(say("virus_release", item=item, threats=", ".join(threats(found)) or "?"))
+        note.detail.update(queue_id=found.queue_id, reason=found.reason, recipients=wanted)
+        threats = [threat for verdict in verdicts for threat in verdict.threats]
+        if found.reason == "virus" or threats:
+            raise Refused(say("virus_release", item=item, threats=", ".join(threats) or "?"))
         if dry_run:
-            settled = [Settled(item, one.address, "released") for one in wanted]
+            settled = [Settled(item, one, "released") for one in wanted]
         else:
-            released = await ctx.quarantine.release(item, [one.address for one in wanted], actor.name)
-            settled = [Settled(item, one.address, "released" if one.address in released else "held") for one in wanted]
-            note.detail["released"] = sorted(released)
+            released = await ctx.quarantine.release(item, actor.name, addresses=wanted)
+            ctx.wake_queue()
+            settled = [Settled(item, one.address, one.status) for one in released]
+            note.detail["released"] = [one.recipient for one in settled if one.status == "released"]
     for one in settled:
         yield one
     yield Done(code=0 if all(one.status == "released" for one in settled) else REFUSED)
@@ -102,30 +104,29 @@ async def delete(
     """The recipients (none given: all that are held) never get the mail; nobody is told."""
     async with ctx.recorded(actor, "quarantine.delete", str(item), dry_run=dry_run) as note:
         require(actor, "quarantine.delete", None)
-        found = await _item(ctx, item)
-        wanted = [one.address for one in _wanted(found, recipients)]
+        found, _ = await _show(ctx, item)
+        wanted = _wanted(found, recipients)
         note.detail.update(queue_id=found.queue_id, reason=found.reason, recipients=wanted)
-        if not dry_run:
-            wanted = await ctx.database.write(quarantine.mark, item, wanted, "deleted", actor.name, ctx.now)
-    for address in wanted:
+        deleted = wanted if dry_run else await ctx.quarantine.delete(item, actor.name, addresses=wanted)
+    for address in deleted:
         yield Settled(item, address, "deleted")
 
 
-async def _item(ctx: Context, item: int) -> QuarantineItem:
+async def _show(ctx: Context, item: int) -> tuple[QuarantineItem, tuple[Verdict, ...]]:
     try:
-        return await ctx.database.read(quarantine.show, item)
+        return await ctx.quarantine.show(item)
     except NotFound as error:
         raise NotFound(say("item_unknown", item=item)) from error
 
 
-def _wanted(item: QuarantineItem, recipients: Sequence[str]) -> list[HeldRecipient]:
-    """The recipients that are to be settled. Raises BadInput when one is not on the item, NotFound when none is held."""
+def _wanted(item: QuarantineItem, recipients: Sequence[str]) -> list[str]:
+    """The addresses that are to be settled. Raises BadInput when one is not on the item, NotFound when none is held."""
     known = {one.address.casefold(): one for one in item.recipients}
     for address in recipients:
         if address.casefold() not in known:
             raise BadInput(say("item_recipient", item=item.item_id, address=address))
-    chosen = [known[address.casefold()] for address in recipients] if recipients else list(item.recipients)
-    held = [one for one in chosen if one.state == "held"]
+    chosen = [known[address.casefold()] for address in recipients] if recipients else item.recipients
+    held = [one.address for one in chosen if one.state == "held"]
     if not held:
         raise NotFound(say("item_done", item=item.item_id))
     return held
@@ -137,20 +138,9 @@ def _row(item: QuarantineItem, recipients: Sequence[str]) -> ItemRow:
     )
 
 
-def threats(item: QuarantineItem) -> list[str]:
-    return [str(threat) for verdict in msgspec.json.decode(item.verdicts) for threat in verdict.get("threats") or ()]
-
-
-def findings(verdicts: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """What each filter said, in one line each."""
-    lines: list[str] = []
-    for one in verdicts:
-        parts = [str(one.get("engine", "?")), str(one.get("action", ""))]
-        if one.get("threats"):
-            parts.append(", ".join(map(str, one["threats"])))
-        if one.get("score") is not None:
-            parts.append(f"{one['score']:.1f}/{one.get('threshold') or 0:.1f}")
-        if one.get("private"):
-            parts.append(str(one["private"]))
-        lines.append("  ".join(part for part in parts if part))
-    return tuple(lines)
+def finding(verdict: Verdict) -> str:
+    """What one filter said, in a line."""
+    parts = [verdict.engine, verdict.action.value, ", ".join(verdict.threats), verdict.private]
+    if verdict.score is not None:
+        parts.insert(2, f"{verdict.score:.1f}/{verdict.threshold or 0:.1f}")
+    return "  ".join(part for part in parts if part)
