@@ -35,7 +35,7 @@ class Endpoint:
     @property
     def mta(self) -> str:
         """As reports show it; the name comes first (Remote-MTA of RFC 3464 §2.3.5)."""
-        return f"{self.host} [{self.address}]"
+        return self.host if self.host in (self.address, f"[{self.address}]") else f"{self.host} [{self.address}]"
 
 
 class NoSuchDomain(MailError):

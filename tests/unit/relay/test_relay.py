@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path as FilePath
 
 import pytest
 
@@ -18,8 +16,8 @@ from govmail.relay.attempt import Relay
 from govmail.relay.client import Shipment
 from govmail.relay.outcome import Outcome, Result
 from govmail.relay.route import NoSuchDomain
-
-from .peer import DROP, HANG, Peer, running
+from tests.kit.peer import DROP, HANG, Peer, running
+from tests.kit.tls import server_context
 
 MESSAGE = b"From: <a@jx.example>\r\nSubject: test\r\n\r\n.dot\r\nbody\r\n"
 
@@ -200,23 +198,9 @@ async def test_a_server_that_says_yes_to_data_is_not_believed() -> None:
 # -- TLS ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=wrong.example", "-keyout", path, "-out", f"{path}.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + FilePath(f"{path}.crt").read_bytes())
-    return path
-
-
 @pytest.fixture
-def tls(certificate: FilePath) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+def tls() -> ssl.SSLContext:
+    return server_context()
 
 
 async def test_tls_is_used_where_it_is_offered_whatever_the_certificate(tls: ssl.SSLContext) -> None:
