@@ -182,6 +182,10 @@ class LocalDirectory:
         fields = self._person_fields(tree.check_person(new))
 
         def add(conn: sql.Connection) -> dict[str, Any]:
+            sql.get_unit(conn, new.unit_id)
+            for one in (new.address, *new.aliases):
+                if not sql.is_local(conn, one.domain):
+                    raise BadInput(f"{one}: its domain is not one of ours")
             [(person_id, reason)] = sql.add_people(conn, [fields], now=self._now())
             if not person_id or person_id != fields["person_id"]:
                 raise Conflict(reason or f"{new.address}: exists already")

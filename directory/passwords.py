@@ -135,9 +135,9 @@ class PasswordPool:
             raise AuthenticationBusy
         return await self._run(self._verify, password, encoded)
 
-    async def verify_nothing(self, password: str) -> None:
-        """As long as `verify`, for logins that cannot succeed."""
-        await self.verify(password, self._decoy)
+    async def verify_nothing(self) -> None:
+        """Takes as long as `verify`, for logins that cannot succeed. Raises AuthenticationBusy."""
+        await self.verify("", self._decoy)
 
     def _verify(self, password: str, encoded: str) -> bool:
         try:
@@ -192,7 +192,7 @@ class PasswordAuthenticator:
         """See `interfaces.Authenticator`. The directory is asked live every time; only the slow hash is spared."""
         found = await self._find(login, password)
         if found is None:
-            await self._pool.verify_nothing(password or " ")
+            await self._pool.verify_nothing()
             raise AuthenticationFailed
         person = found.person
         mac = self._mac(found, password)

@@ -83,7 +83,8 @@ class Accounts:
         entry = self._entry(link, both(IS_PERSON, equals("govAddress", key)), PERSON, f"person {key}")
         return entries.person_of(entry, self.tree.id_at(link, entries.parent_of(entry.dn)))
 
-    def _people(self, link: Link, found: Sequence[Entry]) -> list[Person]:
+    def people(self, link: Link, found: Sequence[Entry]) -> list[Person]:
+        """Entries of people as values; who moved away this moment is left out."""
         units = self.tree.ids_at(link, {entries.parent_of(entry.dn) for entry in found})
         placed = ((entry, units.get(entries.dn_key(entries.parent_of(entry.dn)))) for entry in found)
         return [entries.person_of(entry, unit_id) for entry, unit_id in placed if unit_id]
@@ -92,19 +93,13 @@ class Accounts:
         found: list[Entry] = []
         for batch in batches(dict.fromkeys(person_ids)):
             found += link.search(self.tree.base, SUBTREE, both(IS_PERSON, any_of("govId", batch)), PERSON)
-        return self._people(link, found)
-
-    def people_page(self, link: Link, unit_id: str, below: bool, size: int, cookie: bytes | None) -> tuple[list[Person], bytes | None]:
-        """One page of the people of a unit; the cookie belongs to this connection."""
-        dn = self.tree.get(link, unit_id).dn
-        found, cookie = link.page(dn, SUBTREE if below else ONE, IS_PERSON, PERSON, size=size, cookie=cookie)
-        return self._people(link, found), cookie
+        return self.people(link, found)
 
     def search_people(self, link: Link, text: str, unit_id: str | None, limit: int) -> list[Person]:
         base = self.tree.base if unit_id is None else self.tree.get(link, unit_id).dn
         query = both(IS_PERSON, either(*(begins(name, text) for name in ("cn", "govPinyin", "govAddress"))))
         found, _ = link.page(base, SUBTREE, query, PERSON, limit=limit)
-        return sorted(self._people(link, found), key=lambda person: (person.name, person.person_id))
+        return sorted(self.people(link, found), key=lambda person: (person.name, person.person_id))
 
     def credentials(self, link: Link, key: str) -> tuple[Person, str] | None:
         found, _ = link.page(self.tree.base, SUBTREE, both(IS_PERSON, equals("govAddress", key)), [*PERSON, "userPassword"], limit=1)
@@ -142,8 +137,9 @@ class Accounts:
                 return
             except Conflict:
                 taken = either(equals("govId", person_id), any_of("govAddress", values["govAddress"]))
-                found = link.search(self.tree.base, SUBTREE, taken, ["govId", "govPrimaryAddress", "govAddress"])
-                if any(one.one("govId") == person_id and Address.parse(one.one("govPrimaryAddress")).key == new.address.key for one in found):
+                found = link.search(self.tree.base, SUBTREE, taken, ["govId", "cn", "govPrimaryAddress", "govAddress"])
+                same = (person_id, new.name, str(new.address))
+                if any((one.one("govId"), one.one("cn"), one.one("govPrimaryAddress")) == same for one in found):
                     return
                 if found:
                     clash = set(found[0].all("govAddress")) & set(values["govAddress"])

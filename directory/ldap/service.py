@@ -18,7 +18,7 @@ from directory import tree
 from directory.bulk import Bulk
 from directory.ldap import entries
 from directory.ldap.people import Accounts, Known
-from directory.ldap.pool import SUBTREE, Link, Pool, Server
+from directory.ldap.pool import ONE, SUBTREE, Link, Pool, Server
 from directory.ldap.tree import Place, UnitTree
 from directory.model import (
     BulkResult,
@@ -238,12 +238,17 @@ class LdapDirectory:
         there = await self._ask(self._known_people, [new.address.key for new in people])
         outcome: list[tuple[str, str]] = [("", "")] * len(people)
         fresh: list[tuple[int, NewPerson, str]] = []
+        seen: set[str] = set()
         for index, new in enumerate(people):
             same = there.get(new.address.key)
+            keys = {address.key for address in (new.address, *new.aliases)}
             if same and (same.name, same.unit_id) == (new.name, new.unit_id):
                 outcome[index] = (same.person_id, "")
+            elif seen & keys:
+                outcome[index] = ("", f"{min(seen & keys)}: given twice")
             else:
                 fresh.append((index, new, new.person_id or self._ids()))
+            seen |= keys
         checks = await self._ask(self._check_batch, [new for _, new, _ in fresh], known)
         fresh = [one for one, reason in zip(fresh, checks, strict=True) if not (reason and _note(outcome, one[0], reason))]
         pairs = [(address.key, person_id) for _, new, person_id in fresh for address in (new.address, *new.aliases)]
@@ -302,11 +307,13 @@ class LdapDirectory:
         # A connection of its own: the server's cookie belongs to it, and the consumer may ask other questions meanwhile.
         link = await self._pool.run_plain(self._pool.connect)
         try:
+            dn = (await self._ask(self._units.get, unit_id)).dn
             cookie: bytes | None = None
             while True:
-                found, cookie = await self._pool.run_plain(self._accounts.people_page, link, unit_id, subtree, page, cookie)
+                scope = SUBTREE if subtree else ONE
+                found, cookie = await self._pool.run_plain(link.page, dn, scope, entries.IS_PERSON, entries.PERSON, size=page, cookie=cookie)
                 if found:
-                    yield found
+                    yield await self._ask(self._accounts.people, found)
                 if not cookie:
                     return
         finally:

@@ -124,26 +124,34 @@ def add_units(conn: Connection, rows: Sequence[Fields]) -> list[tuple[str, str]]
 
     Parents stand in the table or earlier in `rows`; a later row may name a parent by the id that this call was given.
     """
-    ids = {row["unit_id"] for row in rows} | {row["parent_id"] for row in rows if row["parent_id"]}
     places: dict[str, Fields] = {}  # unit_id -> what a child must know
     siblings: dict[tuple[str | None, str], Fields] = {}
     by_label: dict[tuple[str | None, str], str] = {}
-    parents = list(ids)
-    if any(row["parent_id"] is None for row in rows) and (top := root(conn)):
-        siblings[None, top["name"]] = top
-    for batch in batches(parents):
+    looked: set[str | None] = set()  # parents whose children are in the two above
+
+    def look(parents: Collection[str | None]) -> None:
+        looked.update(parents)
+        at_root = [unit.c.parent_id.is_(None)] if None in parents else []
+        for where in [*at_root, *(unit.c.parent_id.in_(batch) for batch in batches(one for one in parents if one))]:
+            for child in _rows(conn, select(*_UNIT).where(where)):
+                siblings[child["parent_id"], child["name"]] = child
+                by_label[child["parent_id"], child["label"]] = child["unit_id"]
+
+    ids = {row["unit_id"] for row in rows} | {row["parent_id"] for row in rows if row["parent_id"]}
+    for batch in batches(ids):
         places.update((row["unit_id"], row) for row in _rows(conn, select(*_UNIT).where(unit.c.unit_id.in_(batch))))
-        for child in _rows(conn, select(*_UNIT).where(unit.c.parent_id.in_(batch))):
-            siblings[child["parent_id"], child["name"]] = child
-            by_label[child["parent_id"], child["label"]] = child["unit_id"]
+    look({row["parent_id"] for row in rows})
     known: dict[str, str] = {}  # id given for a row that was there already -> its id
     outcome: list[tuple[str, str]] = []
     fresh: list[dict[str, Any]] = []
     for row in rows:
         parent_id = known.get(row["parent_id"], row["parent_id"]) if row["parent_id"] else None
+        if parent_id not in looked:  # a row before said that it was there already
+            look([parent_id])
         there = siblings.get((parent_id, row["name"])) or places.get(row["unit_id"])
         if there and (there["parent_id"], there["name"], there["label"]) == (parent_id, row["name"], row["label"]):
             known[row["unit_id"]] = there["unit_id"]
+            places[there["unit_id"]] = there
             outcome.append((there["unit_id"], ""))
             continue
         if reason := _unit_problem(row, parent_id, places, there, by_label, siblings):
