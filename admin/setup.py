@@ -20,15 +20,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from directory import slapd
 from govmail import datadir
 from govmail.config import read_secret
 from govmail.errors import BadInput
 
 PORT_OFFSET = 2000
+LDAP_BASE = "dc=jx,dc=example"  # of the slapd that `govmail up` runs
 STREAM_OCTETS = 61 * 1024 * 1024  # clamd scans the largest mail whole: Limits.message_octets and some more
 CERTIFICATE_DAYS = 397  # what clients accept at most
 
-SECRETS = ("rspamd", "slapd", "doctor")
+SECRETS = ("rspamd.password", "slapd.password", "doctor")
 """Files in `secrets/`: the passwords of the engines and of the account that `govmail doctor` sends its probe with."""
 
 
@@ -58,11 +60,12 @@ class Ports:
 
 def prepare(
     data_dir: Path, *, port_offset: int = PORT_OFFSET, host: str = "127.0.0.1", hostname: str | None = None,
-    engines: bool = True, now: datetime | None = None,
+    engines: bool = True, ldap: bool = False, now: datetime | None = None,
 ) -> list[str]:
     """Makes what is missing in `data_dir` and returns the names of what was made.
 
-    `engines`: rspamd, clamd and slapd run as children and are configured. Raises BadInput, OSError.
+    `engines`: rspamd, clamd and slapd run as children and are configured; `ldap`: the directory lies in that slapd, not in
+    our own tables. Raises BadInput, OSError.
     """
     ports = Ports.at(port_offset)
     host_name = hostname or default_hostname()
@@ -78,7 +81,7 @@ def prepare(
         _replace(data_dir / "tls" / "key.pem", key)
         _replace(data_dir / "tls" / "cert.pem", certificate)
         made += ["tls/key.pem", "tls/cert.pem"]
-    made += _once(datadir.config_file(data_dir), lambda: configuration(ports, host, host_name, engines=engines).encode())
+    made += _once(datadir.config_file(data_dir), lambda: configuration(ports, host, host_name, engines=engines, ldap=ldap).encode())
     return [str(Path(one).relative_to(data_dir)) if os.path.isabs(one) else one for one in made]
 
 
@@ -143,7 +146,7 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
     )
 
 
-def configuration(ports: Ports, host: str, hostname: str, *, engines: bool) -> str:
+def configuration(ports: Ports, host: str, hostname: str, *, engines: bool, ldap: bool = False) -> str:
     """The text of govmail.toml for one machine."""
     text = f"""\
 # Made by `govmail up`. Every setting and its default stands in deploy/govmail.toml of the distribution.
@@ -184,7 +187,7 @@ tls = "implicit"
     if engines:
         text += f"""
 [engines]
-slapd_port = {ports.slapd}
+slapd_port = {ports.slapd if ldap else 0}
 rspamd_port = {ports.rspamd}
 clamd_port = {ports.clamd}
 
@@ -193,7 +196,7 @@ name = "rspamd"
 kind = "rspamd"
 url = "http://127.0.0.1:{ports.rspamd}"
 controller_url = "http://127.0.0.1:{ports.rspamd + 1}"
-password_file = "secrets/rspamd"
+password_file = "secrets/rspamd.password"
 workers = 32
 
 [[filter]]
@@ -201,5 +204,14 @@ name = "clamav"
 kind = "clamd"
 url = "tcp://127.0.0.1:{ports.clamd}"
 stream_octets = {STREAM_OCTETS}
+"""
+    if ldap:
+        text += f"""
+[directory]
+kind = "ldap"
+url = "ldap://127.0.0.1:{ports.slapd}"
+base = "{LDAP_BASE}"
+bind_dn = "{slapd.admin_dn(LDAP_BASE)}"
+bind_password_file = "secrets/slapd.password"
 """
     return text

@@ -28,17 +28,17 @@ VERSION = (Column("version", "版本", "version"),)
 @click.pass_obj
 def up(place: Place, port_offset: int, sample: str) -> None:
     # Imported here: only this command needs the server's parts.
-    from govmail import app
+    from govmail import up as server
 
-    raise SystemExit(app.up(place.data_dir, port_offset=port_offset, sample=sample))
+    raise SystemExit(server.up(place.data_dir, port_offset=port_offset, sample=sample))
 
 
 @click.command("serve", cls=Command, help="Run the mail server of the configuration; engines run elsewhere.", zh="按配置运行邮件服务器；引擎另行运行。")
 @click.pass_obj
 def serve(place: Place) -> None:
-    from govmail import app
+    from govmail import up as server
 
-    raise SystemExit(app.serve(place.config_path))
+    raise SystemExit(server.serve(place.config_path))
 
 
 @click.command("doctor", cls=Command, help="Check every part, then send a mail through the whole system and fetch it.", zh="检查各部分，再实际收发一封邮件。")

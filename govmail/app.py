@@ -1,0 +1,186 @@
+"""Composition: a configuration becomes parts, parts become a listening server. The only module that knows every class.
+
+Invariants: parts start in the order in which they need each other and stop in the reverse; what is open is closed again
+however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from directory.cache import CachedResolver
+from directory.ldap.service import LdapDirectory
+from directory.local import LocalDirectory
+from directory.model import DirectoryService
+from directory.passwords import PasswordAuthenticator, PasswordPool, load_key
+from filters import chain as filter_chain
+from filters.chain import FilterChain
+from filters.quarantine import Quarantine
+from govmail.bus import LocalBus
+from govmail.config import BadConfig, Config, Listener, read_secret
+from govmail.control import ControlServer, context_of
+from govmail.datadir import secrets_dir
+from govmail.delivery.budget import Budget
+from govmail.imap.server import ImapServer, make_tls_context
+from govmail.jobs.runner import JobRunner
+from govmail.queue.runner import QueueRunner
+from govmail.relay.attempt import Relay
+from govmail.relay.route import SystemDns
+from govmail.smtp.receive import Receiver
+from govmail.smtp.server import SmtpServer
+from govmail.smtp.session import Services
+from govmail.store.database import Database
+from govmail.supervisor import CannotStart
+
+PARSERS = 1  # processes that parse messages over Limits.process_parse_octets
+
+
+def utc_now() -> datetime:
+    """The clock of the wall."""
+    return datetime.now(UTC)
+
+
+def new_queue_id() -> str:
+    """Short, sortable by time, unique: 9 digits of milliseconds in base 32 and 5 of chance."""
+    value = (time.time_ns() // 1_000_000 << 25) | secrets.randbits(25)
+    digits = []
+    while value:
+        value, digit = divmod(value, 32)
+        digits.append("0123456789abcdefghjkmnpqrstvwxyz"[digit])
+    return "".join(reversed(digits))
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of one server, wired but not yet listening. What a command without a server works with, too."""
+
+    config: Config
+    data_dir: Path
+    clock: Callable[[], datetime]
+    bus: LocalBus
+    database: Database
+    passwords: PasswordPool
+    directory: DirectoryService
+    resolver: CachedResolver
+    authenticator: PasswordAuthenticator
+    chain: FilterChain
+    quarantine: Quarantine
+    queue: QueueRunner
+    jobs: JobRunner
+    imap: ImapServer
+    smtp: SmtpServer
+    parsers: ProcessPoolExecutor
+    ports: dict[str, int]
+
+    async def kick(self, directory_id: str) -> int:
+        """End every connection of this person; returns how many there were."""
+        return await self.imap.kick(directory_id) + await self.smtp.kick(directory_id)
+
+    async def close(self) -> None:
+        """Give back threads, processes, connections and files; nothing may be running any more."""
+        await self.chain.close()
+        await self.passwords.close()
+        await self.directory.close()
+        await self.database.close()
+        self.parsers.shutdown(wait=False, cancel_futures=True)
+
+
+async def build(config: Config, data_dir: Path) -> Parts:
+    """Everything that a server consists of. The caller holds the lock. Raises BadConfig, StoreFailed."""
+    limits, clock, bus = config.limits, utc_now, LocalBus()
+    url = read_secret(data_dir / config.store.url_file) if config.store.url_file else config.store.url
+    spool = data_dir / "spool"
+    spool.mkdir(mode=0o700, exist_ok=True)
+    database = await asyncio.to_thread(
+        Database.open, url, data_dir=data_dir, durable=config.store.durable, readers=config.store.readers, bus=bus
+    )
+    passwords = PasswordPool(limits=limits)
+    directory = _directory(config, data_dir, database)
+    resolver = CachedResolver(directory, config.directory)
+    key = load_key(secrets_dir(data_dir) / "login-memory")
+    authenticator = PasswordAuthenticator(directory, database, passwords, key, config.directory, clock=clock)
+    chain = filter_chain.build(config, data_dir)
+    quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
+    password_file = config.queue.smarthost_password_file
+    relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
+    queue = QueueRunner(config, database, resolver, relay, clock=clock, alone=not url.startswith("postgresql"))
+    budget = Budget(limits.inflight_octets)
+    # Spawned, not forked: a fork of a process with threads may hang. Idle processes cost nothing; the first is
+    # started by the first message that needs it.
+    parsers = ProcessPoolExecutor(max_workers=PARSERS, mp_context=multiprocessing.get_context("spawn"))
+    receiver = Receiver(
+        hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
+        new_id=new_queue_id, pool=parsers,
+    )  # fmt: skip
+    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_queue_id)
+    return Parts(
+        config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, passwords=passwords, directory=directory,
+        resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
+        jobs=JobRunner(config, database, clock=clock),
+        imap=ImapServer(config, database, authenticator, bus, budget=budget, clock=clock),
+        smtp=SmtpServer(services), parsers=parsers, ports={},
+    )  # fmt: skip
+
+
+def _directory(config: Config, data_dir: Path, database: Database) -> DirectoryService:
+    table = config.directory
+    if table.kind == "local":
+        return LocalDirectory(database, table, limits=config.limits)
+    password = read_secret(data_dir / table.bind_password_file) if table.bind_password_file else ""
+    ca_file = str(data_dir / table.ca_file) if table.ca_file else ""
+    return LdapDirectory(table, database, password=password, ca_file=ca_file, limits=config.limits)
+
+
+# -- serving ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def listening(parts: Parts) -> AsyncIterator[None]:
+    """Ports are open and the queue runs while inside."""
+    tls = _tls(parts.config, parts.data_dir)
+    control = ControlServer(context_of(parts))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(parts.queue.run())
+        tasks.create_task(parts.jobs.run())
+        try:
+            for listener in parts.config.listener:
+                parts.ports[listener.name] = await _listen(parts, listener, tls)
+            await control.start()
+            yield
+        finally:
+            await control.close()
+            await parts.smtp.stop()
+            await parts.imap.close()
+            parts.queue.stop()
+            parts.jobs.stop()
+
+
+async def _listen(parts: Parts, listener: Listener, tls: ssl.SSLContext | None) -> int:
+    try:
+        if listener.protocol == "imap":
+            server = await parts.imap.start(listener, tls)
+            return int(server.sockets[0].getsockname()[1])
+        return await parts.smtp.start(listener, tls)
+    except OSError as error:
+        raise CannotStart(f"listener {listener.name}: {listener.host} port {listener.port}: {os.strerror(error.errno or 0)}") from error
+
+
+def _tls(config: Config, data_dir: Path) -> ssl.SSLContext | None:
+    if all(listener.tls == "none" for listener in config.listener):
+        return None
+    certificate, key = data_dir / config.tls.certificate, data_dir / config.tls.key
+    try:
+        return make_tls_context(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadConfig(f"tls: {certificate}, {key}: {error}") from error

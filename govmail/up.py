@@ -1,0 +1,206 @@
+"""`govmail up` and `govmail serve`: a process from its start to its end.
+
+Invariants: privileges are gone before the first octet from outside is read; one process owns a data directory; ports open
+when every part answers, then `DIR/run/ready` appears, and it goes before they close; engines end with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+import structlog
+import uvloop
+
+from admin import engines as engine_parts
+from admin import sample as sample_tree
+from admin import setup
+from admin.actions.context import Context
+from admin.engines import Engines
+from admin.texts import choose
+from govmail import datadir, telemetry
+from govmail.app import build, listening
+from govmail.config import Config, load
+from govmail.control import context_of
+from govmail.supervisor import CannotStart, become, claim, raise_open_files
+
+log = structlog.get_logger()
+
+PROGRAMS = "/usr/sbin:/usr/bin"
+
+
+def up(data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: str = "small") -> int:
+    """One machine, everything. Returns the exit code once a signal has ended it. Raises MailError when it cannot start."""
+    data_dir = data_dir.absolute()
+    path = datadir.config_file(data_dir)
+    user = load(path).user if path.exists() else Config().user
+    raise_open_files()
+    claim(data_dir, user)
+    become(user, for_directory=data_dir)
+    lock = datadir.take_lock(data_dir)
+    try:
+        for made in setup.prepare(data_dir, port_offset=port_offset, ldap=shutil.which("slapd", path=PROGRAMS) is not None):
+            say(choose(f"已生成 {data_dir / made}", f"made {data_dir / made}"))
+        config = load(path)
+        with _log_file(data_dir).open("a", encoding="utf-8") as stream:
+            telemetry.configure(config.log_level, stream)
+            return _run(_up(config, data_dir, sample))
+    finally:
+        lock.release()
+
+
+def serve(config_path: Path) -> int:
+    """The mail server alone; its engines run elsewhere. Logs go to standard error."""
+    config_path = config_path.absolute()
+    config, data_dir = load(config_path), config_path.parent
+    raise_open_files()
+    become(config.user, for_directory=data_dir)
+    lock = datadir.take_lock(data_dir)
+    try:
+        telemetry.configure(config.log_level)
+        return _run(_serve(config, data_dir, lambda: None))
+    finally:
+        lock.release()
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """A line for the person at the terminal."""
+    print(text, file=stream or sys.stderr, flush=True)
+
+
+def _run(main: Coroutine[None, None, None]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+    return 0
+
+
+async def _up(config: Config, data_dir: Path, sample: str) -> None:
+    nameservers = await engine_parts.find_nameservers()
+    engines = engine_parts.build(config, data_dir, nameservers=nameservers)
+    stopping = asyncio.create_task(_signalled())
+    keeping = asyncio.create_task(engines.run())
+    try:
+        config = await _with_engines(config, engines, stopping)
+        if not stopping.done():
+            await _serve(config, data_dir, lambda: _welcome(config, data_dir, engines), sample=sample, stopping=stopping)
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        stopping.cancel()
+        say(choose("已停止。", "stopped."))
+
+
+async def _with_engines(config: Config, engines: Engines, stopping: asyncio.Task[str]) -> Config:
+    """The configuration without the filters whose engine is not installed, once the others answer."""
+    absent = {engine.name for engine in engines.engines if not engine.available}
+    for engine in engines.engines:
+        if engine.available:
+            say(choose(f"正在启动 {engine.name} …", f"starting {engine.name} …"))
+        else:
+            say(choose(
+                f"!! 没有安装 {engine.package}：不经过 {engine.name} 运行，邮件标为“未扫描”。",
+                f"!! {engine.package} is not installed: running without {engine.name}; mail is marked unscanned.",
+            ))  # fmt: skip
+    if config.directory.kind == "ldap" and "slapd" in absent:
+        raise CannotStart("the directory lies in LDAP, but slapd is not installed any more")
+    waiting = asyncio.create_task(engines.wait_ready())
+    await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+    elif not waiting.result():
+        late = ", ".join(one.name for one in engines.states if one.state not in ("ready", "absent"))
+        raise CannotStart(f"no answer from {late}; see its log beside govmail.log")
+    kept = tuple(one for one in config.filter if one.kind not in absent)
+    return msgspec.structs.replace(config, filter=kept)
+
+
+async def _serve(
+    config: Config, data_dir: Path, welcome: Callable[[], None], *, sample: str = "none", stopping: asyncio.Task[str] | None = None
+) -> None:
+    stopping = stopping or asyncio.create_task(_signalled())
+    parts = await build(config, data_dir)
+    ready = datadir.run_dir(data_dir) / "ready"
+    try:
+        await parts.directory.prepare()
+        if sample != "none":
+            await _sample(context_of(parts), sample)
+        async with listening(parts):
+            ready.write_text(f"{os.getpid()}\n", "ascii")
+            log.info("server.ready", pid=os.getpid())
+            welcome()
+            reason = await stopping
+            log.info("server.stopping", signal=reason)
+            ready.unlink(missing_ok=True)
+    finally:
+        ready.unlink(missing_ok=True)
+        await parts.close()
+
+
+async def _signalled() -> str:
+    """The name of the first SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[str] = loop.create_future()
+
+    def note(name: str) -> None:
+        if not came.done():
+            came.set_result(name)
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, note, one.name)
+    return await came
+
+
+async def _sample(ctx: Context, kind: str) -> None:
+    """The sample tree, once: nothing where the directory has a root already."""
+    if await ctx.directory.root() is not None:
+        return
+    logins = await sample_tree.build(ctx, kind)
+    say(choose(f"示例账号（也在 {logins.path}，仅此一次显示密码）：", f"sample logins (also in {logins.path}; passwords are shown this once):"))
+    for address, password in logins.shown:
+        say(f"  {address}  {password}")
+
+
+def _welcome(config: Config, data_dir: Path, engines: Engines) -> None:
+    """What to type into a mail client, in both languages: who reads it may not be who started the server."""
+    ports = {one.name: one for one in config.listener}
+    lines = ["", "govmail 已就绪 · ready", ""]
+    rows = (
+        ("收信 IMAP", "imaps", "SSL/TLS"), ("", "imap", "STARTTLS"), ("发信 SMTP", "submissions", "SSL/TLS"),
+        ("", "submission", "STARTTLS"), ("接收外部邮件 · from other servers", "smtp", "STARTTLS"),
+    )  # fmt: skip
+    for label, name, security in rows:
+        if name in ports:
+            lines.append(f"  {label or '  或 or':<12} {ports[name].host}:{ports[name].port}  {security}")
+    lines += [
+        "",
+        "  用户名是完整邮箱地址；证书为自签名，首次连接时请确认信任。",
+        "  The user name is the whole address; the certificate is self-signed, so the client will ask once.",
+    ]
+    lines += [f"  !! {one.name}: {one.warning}" for one in engines.states if one.warning]
+    lines += [
+        "",
+        f"  govmail --data {_short(data_dir)} doctor      检查 · check everything",
+        "  Ctrl-C 停止 · stops",
+        "",
+    ]
+    say("\n".join(lines))
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _log_file(data_dir: Path) -> Path:
+    directory = data_dir / "log"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / "govmail.log"
