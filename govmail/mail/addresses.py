@@ -59,8 +59,8 @@ _BACKSLASH = re.compile(rb"\\(.)", re.DOTALL)
 
 def parse_addresses(value: bytes, limit: int) -> list[HeaderAddress]:
     """The entries of an unfolded address-list value, at most `limit`."""
-    if _AT in value or _COLON in value:
-        value = value.translate(None, _AT + _COLON)
+    if _HAS_STAND_IN.search(value):
+        value = value.translate(None, _STAND_INS)
     found: list[HeaderAddress] = []
     position, stop = 0, len(value)
     reader: _Reader | None = None
@@ -138,7 +138,7 @@ class _Reader:
                     at_plain = len(words)
                     words.append(b"@")
                 else:
-                    words.append(b" " + piece if spaced and words else piece)
+                    words.append(_GAP + piece if spaced and words else piece)
                 spaced = False
             else:
                 spaced = False
@@ -179,8 +179,8 @@ class _Reader:
                 stop += 1
             # "Some Name a@b.example Other": what stands around the address is a name
             name = comment or _phrase(words[:start]) or _phrase(words[stop:])
-            local = b"".join(words[start:at_plain]).replace(b" ", b"")
-            domain = b"".join(words[at_plain + 1 : stop]).replace(b" ", b"")
+            local = b"".join(words[start:at_plain]).replace(_GAP, b"")
+            domain = b"".join(words[at_plain + 1 : stop]).replace(_GAP, b"")
             found.append(HeaderAddress(name or None, None, local, domain))
         elif words:
             found.append(HeaderAddress(comment or None, None, _phrase(words), b""))
@@ -188,10 +188,13 @@ class _Reader:
 
 def _joined(word: bytes, following: bytes) -> bool:
     # obs-local-part and obs-domain allow white space around dots, RFC 5322 §4.4
-    return not following.startswith(b" ") or following.startswith(b" .") or word.endswith(b".")
+    return not following.startswith(_GAP) or following.startswith(_GAP + b".") or word.endswith(b".")
 
 
-_AT, _COLON = b"\x01", b"\x02"  # "@" and ":" that stood in quotes
+# Stand-ins while a list is read: "@" and ":" that stood in quotes, white space in front of a word
+_AT, _COLON, _GAP = b"\x01", b"\x02", b"\x03"
+_STAND_INS = _AT + _COLON + _GAP
+_HAS_STAND_IN = re.compile(b"[" + _STAND_INS + b"]")
 
 
 def _protect(piece: bytes) -> bytes:
@@ -207,4 +210,4 @@ def _unquote(content: bytes) -> bytes:
 
 
 def _phrase(words: list[bytes]) -> bytes:
-    return b"".join(words).strip()
+    return b"".join(words).replace(_GAP, b" ").strip()

@@ -117,8 +117,10 @@ _CUT_OCTETS = 1000
 def _settle(data: bytes, label: str) -> str:
     """The codec that reads `data` best, given what the label says."""
     name = codec(label)
-    if name in ("", "utf-8"):
-        return "utf-8" if _decodes(data, "utf-8") else GB if not name or _decodes(data, GB) else "utf-8"
+    if not name:
+        return "utf-8" if _decodes(data, "utf-8") and not _is_short_gb(data) else GB
+    if name == "utf-8":
+        return GB if not _decodes(data, name) and _decodes(data, GB) else name
     if name == "hz" and b"~{" not in data:
         return GB  # the label is used for eight-bit text as well
     return name
@@ -133,6 +135,18 @@ def _decode_pieces(data: bytes, name: str) -> Iterator[str]:
         yield _published(decoder.decode(b"", final=True))
     except (UnicodeError, ValueError):
         yield "\ufffd"
+
+
+# Common characters of GB 2312 that no ASCII letter touches
+_HANZI = re.compile(rb"(?<![A-Za-z])(?:[\xb0-\xf7][\xa1-\xfe])++(?![A-Za-z])")
+
+
+def _is_short_gb(data: bytes) -> bool:
+    """Whether octets that are UTF-8 by chance are Chinese: 通知 in GBK is also U+0368 U+05AA.
+
+    Only two-octet characters can do that; accents of Latin words touch ASCII letters, Chinese seldom does.
+    """
+    return len(data) < _CUT_OCTETS and max(data) < 0xE0 and _HANZI.sub(b"", data).isascii()
 
 
 def _decodes(data: bytes, name: str) -> bool:

@@ -113,6 +113,8 @@ HEADERS = [
     HeaderSample("raw gbk before words", "回执".encode("gbk") + b" - " + b("关于", "utf-8"), "回执 - 关于"),
     HeaderSample("raw utf-8", NOTICE.encode(), NOTICE),
     HeaderSample("raw gbk", NOTICE.encode("gbk"), NOTICE),
+    HeaderSample("raw gbk that is utf-8 by chance", "通知".encode("gbk"), "通知"),
+    HeaderSample("raw utf-8 of a Latin name", "Müller, São".encode(), "Müller, São"),
     HeaderSample("raw gbk with names outside GB2312", NAMES.encode("gbk"), NAMES),
     HeaderSample("raw gb18030 four octets", "曹䶮𬭊".encode("gb18030"), "曹䶮𬭊"),
     HeaderSample("raw gbk, folded", "关于召开".encode("gbk") + b"\r\n " + "会议".encode("gbk"), "关于召开 会议"),
