@@ -22,6 +22,7 @@ from govmail.store.values import StoredMessage, UidRange
 
 BATCH = 500  # contents whose texts are held at a time
 _FIRST, _LAST = -(2**62), 2**62
+_LARGEST = 2**31 - 1  # message.size is an INTEGER, and so is what PostgreSQL compares it with
 
 _ranges = rows_in("ranges")
 _CANDIDATES = Prepared(
@@ -93,8 +94,8 @@ def candidates(
             "no_keywords": keywords_clear,
             "since": _FIRST if since is None else since,
             "before": _LAST if before is None else before,
-            "larger": -1 if larger is None else larger,
-            "smaller": _LAST if smaller is None else smaller,
+            "larger": -1 if larger is None else min(larger, _LARGEST),
+            "smaller": _LARGEST if smaller is None else min(smaller, _LARGEST),
         },
     )
     messages = [StoredMessage(*row) for row in sorted(found)]
