@@ -70,7 +70,7 @@ class Parts:
     clock: Callable[[], datetime]
     bus: LocalBus
     database: Database
-    passwords: PasswordPool
+    hasher: PasswordPool
     directory: DirectoryService
     resolver: CachedResolver
     authenticator: PasswordAuthenticator
@@ -90,7 +90,7 @@ class Parts:
     async def close(self) -> None:
         """Give back threads, processes, connections and files; nothing may be running any more."""
         await self.chain.close()
-        await self.passwords.close()
+        await self.hasher.close()
         await self.directory.close()
         await self.database.close()
         self.parsers.shutdown(wait=False, cancel_futures=True)
@@ -101,15 +101,16 @@ async def build(config: Config, data_dir: Path) -> Parts:
     limits, clock, bus = config.limits, utc_now, LocalBus()
     url = read_secret(data_dir / config.store.url_file) if config.store.url_file else config.store.url
     spool = data_dir / "spool"
-    spool.mkdir(mode=0o700, exist_ok=True)
+    for directory in (spool, secrets_dir(data_dir)):
+        directory.mkdir(mode=0o700, exist_ok=True)
     database = await asyncio.to_thread(
         Database.open, url, data_dir=data_dir, durable=config.store.durable, readers=config.store.readers, bus=bus
     )
-    passwords = PasswordPool(limits=limits)
-    directory = _directory(config, data_dir, database)
-    resolver = CachedResolver(directory, config.directory)
+    hasher = PasswordPool(limits=limits)
+    people = _directory(config, data_dir, database)
+    resolver = CachedResolver(people, config.directory)
     key = load_key(secrets_dir(data_dir) / "login-memory")
-    authenticator = PasswordAuthenticator(directory, database, passwords, key, config.directory, clock=clock)
+    authenticator = PasswordAuthenticator(people, database, hasher, key, config.directory, clock=clock)
     chain = filter_chain.build(config, data_dir)
     quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
     password_file = config.queue.smarthost_password_file
@@ -125,7 +126,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     )  # fmt: skip
     services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_queue_id)
     return Parts(
-        config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, passwords=passwords, directory=directory,
+        config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
         jobs=JobRunner(config, database, clock=clock),
         imap=ImapServer(config, database, authenticator, bus, budget=budget, clock=clock),
