@@ -41,11 +41,12 @@ from govmail.errors import EngineUnavailable
 log = structlog.stdlib.get_logger("admin.engines")
 
 READY_SECONDS = 180.0  # clamd reads a gigabyte of signatures, rspamd compiles its patterns at the first start
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 2.0
 STOP_SECONDS = 10.0
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 STEADY_SECONDS = 60.0  # up for this long: the next death starts the back-off anew
 SAMPLE_BASE = "dc=jx,dc=example"  # where the configuration names no base
+FRESHCLAM = Path("/var/lib/clamav")  # where Debian's freshclam keeps the signatures
 LOG_OCTETS = 16 * 1024 * 1024  # a larger log is put aside at the next start
 
 
@@ -357,10 +358,12 @@ class ClamdEngine(Engine):
     binary = "clamd"
     package = "clamav-daemon"
     package_user = "clamav"
-    SIGNATURES = Path("/var/lib/clamav")  # freshclam's
 
-    def __init__(self, data_dir: Path, port: int, *, user: str | None = None, message_octets: int) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, *, user: str | None = None, message_octets: int, signatures: Path = FRESHCLAM
+    ) -> None:
         super().__init__(data_dir, port, user=user)
+        self._signatures = signatures
         self._stream_octets = message_octets + 1024 * 1024
         self._client = Clamd(self.filter_table())
 
@@ -369,7 +372,7 @@ class ClamdEngine(Engine):
         return FilterTable(name="clamav", kind="clamd", url=f"tcp://127.0.0.1:{self.port}", stream_octets=self._stream_octets, workers=8)
 
     def configure(self) -> None:
-        database = self.SIGNATURES
+        database = self._signatures
         if not any(path.suffix in (".cvd", ".cld") for path in database.glob("*")):
             self.warning = f"no signatures in {database}: only the EICAR test file is found; run freshclam, then restart"
             self.write("signatures/eicar.ndb", files("filters").joinpath("data/eicar.ndb").read_text("ascii"))

@@ -33,10 +33,12 @@ def fold(name: str, items: Iterable[str]) -> str:
     room = LINE - len(name) - 2
     for item in items:
         item = plain(item, 500).strip()
+        if not item:
+            continue
         if line and len(line) + 1 + len(item) > room:
             lines.append(line)
             line, room = item, LINE - 1
-        elif item:
+        else:
             line = f"{line} {item}" if line else item
     return "\r\n\t".join([*lines, line])
 
