@@ -119,7 +119,7 @@ _DELAY_NOTIFIED = Prepared(
 )
 _KICK = Prepared(
     update(queue_entry)
-    .where(one_of(queue_entry.c.entry_id, "ids"), queue_entry.c.state.in_(("ready", "held")))
+    .where(one_of(queue_entry.c.entry_id, "ids"), or_(queue_entry.c.state == "ready", queue_entry.c.state == "held"))
     .values(state="ready", next_attempt=bindparam("now"))
 )
 _HOLD = Prepared(
