@@ -184,7 +184,7 @@ class Parts(Protocol):
     @property
     def resolver(self) -> Cache: ...
     @property
-    def passwords(self) -> PasswordPool: ...
+    def hasher(self) -> PasswordPool: ...
     @property
     def quarantine(self) -> Quarantine: ...
     @property
@@ -202,6 +202,6 @@ def context_of(parts: Parts) -> Context:
     """What acts need of a server."""
     return Context(
         config=parts.config, data_dir=parts.data_dir, database=parts.database, directory=parts.directory, cache=parts.resolver,
-        hasher=parts.passwords, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock, wake_queue=parts.queue.wake,
+        hasher=parts.hasher, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock, wake_queue=parts.queue.wake,
         ports=parts.ports,
     )

@@ -6,7 +6,6 @@ The control socket and a command line without a server both call `perform`, so b
 from __future__ import annotations
 
 import inspect
-import secrets
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
@@ -19,6 +18,7 @@ from admin.actions.acts import ACTS
 from admin.actions.context import FAILED, Actor, Context, exit_code
 from admin.texts import say, speaking
 from govmail.errors import BadInput, MailError
+from govmail.telemetry import incident
 from govmail.wire.control import Done, Failure, Frame, Progress, Request, Row
 
 log = structlog.get_logger(__name__)
@@ -50,9 +50,9 @@ async def perform(ctx: Context, actor: Actor, request: Request, emit: Emit, line
         except Vanished:
             raise
         except Exception:
-            incident = secrets.token_hex(6)
-            log.exception("act_failed", act=request.act, actor=actor.name, incident=incident)
-            await emit(Failure(FAILED, "Incident", say("incident", incident=incident)))
+            number = incident()
+            log.exception("act_failed", act=request.act, actor=actor.name, incident=number)
+            await emit(Failure(FAILED, "Incident", say("incident", incident=number)))
 
 
 async def _run(ctx: Context, actor: Actor, request: Request, emit: Emit, lines: Lines) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -123,8 +124,9 @@ async def _ask_here(place: Place, request: Request, data: bytes, handle: Callabl
     # Imported here: the server's parts cost most of a second, and only a command without a server needs them.
     from admin.actions.context import Actor
     from admin.actions.perform import perform
-    from govmail import app, control
+    from govmail import app, control, telemetry
 
+    telemetry.configure("warning", pretty=sys.stderr.isatty())
     last: list[Done | Failure] = []
 
     async def emit(frame: Frame) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,10 @@ from admin.actions.perform import perform
 from directory.cache import CachedResolver
 from directory.local import LocalDirectory
 from directory.passwords import PasswordPool
+from filters.chain import FilterChain
+from filters.quarantine import Quarantine
 from govmail.config import Config, DirectoryTable
+from govmail.control import ControlServer
 from govmail.store.database import Database
 from govmail.wire.control import Done, Failure, Frame, Progress, Request, Row
 
@@ -31,6 +36,9 @@ class World:
     ctx: Context
     kicked: list[str] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
+    kicking: asyncio.Event = field(default_factory=asyncio.Event)
+    may_kick: asyncio.Event = field(default_factory=asyncio.Event)
+    server: ControlServer | None = None
 
     async def frames(self, act: str, arguments: dict[str, Any] | None = None, *, actor: Actor = ME, data: bytes = b"", **more: Any) -> list[Frame]:
         """Everything that the act answers."""
@@ -71,27 +79,35 @@ class World:
         await self.do("person.add", {"name": "张三", "unit": "江西省/赣州市/发改委"})
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = Database.open("", data_dir=tmp_path, durable=False)
+@asynccontextmanager
+async def make_world(data_dir: Path) -> AsyncIterator[World]:
+    """A world in `data_dir`, for as long as the context lasts."""
+    database = Database.open("", data_dir=data_dir, durable=False)
     directory = LocalDirectory(database, clock=lambda: NOW)
     pool = PasswordPool(cores=2, memory_kib=64, passes=1)
     world: World
 
     async def kick(directory_id: str) -> int:
         world.kicked.append(directory_id)
+        world.kicking.set()
+        await world.may_kick.wait()
         return 2
 
-    class NoQuarantine:
-        async def release(self, item_id: int, addresses: Sequence[str], actor: str) -> Collection[str]:
-            return ()
-
+    config = Config()
+    quarantine = Quarantine(database, FilterChain(config.filters, (), ()), config, clock=lambda: NOW, spool_dir=data_dir / "spool")
     world = World(
         Context(
-            config=Config(), data_dir=tmp_path, database=database, directory=directory, cache=CachedResolver(directory, DirectoryTable()),
-            hasher=pool, quarantine=NoQuarantine(), kick=kick, clock=lambda: NOW, wake_queue=lambda: world.woken.append("queue"),
+            config=config, data_dir=data_dir, database=database, directory=directory, cache=CachedResolver(directory, DirectoryTable()),
+            hasher=pool, quarantine=quarantine, kick=kick, clock=lambda: NOW, wake_queue=lambda: world.woken.append("queue"),
         )
     )
+    world.may_kick.set()
     yield world
     await pool.close()
     await database.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with make_world(tmp_path) as made:
+        yield made
