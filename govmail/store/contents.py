@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.config import Limits
+from govmail.errors import StoreFailed
 from govmail.mail.mime import Digest
 from govmail.store.blobs import BlobFiles, compress, decompress
 from govmail.store.blobs import prepare as prepare_blob
@@ -24,7 +25,11 @@ from govmail.store.signature import make_signature
 from govmail.store.sql import BIG, Prepared, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import ContentRow, NewContent, TextRow
 
-_INSERT_BLOB = Prepared(insert(blob).returning(blob.c.blob_id), ["size", "codec", "data", "path"])
+# No row comes back when the same prepared file is stored twice (again after an unknown outcome): its content is there then.
+_INSERT_BLOB = Prepared(
+    upsert(blob).on_conflict_do_nothing(index_elements=[blob.c.path]).returning(blob.c.blob_id), ["size", "codec", "data", "path"]
+)
+_NO_BLOB = 0
 _DELETE_BLOB = Prepared(delete(blob).where(blob.c.blob_id == bindparam("of")))
 _COLUMNS = ("digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched")
 # SQLite reads PostgreSQL's ON CONFLICT; the clause locks the row that is there already.
@@ -114,8 +119,7 @@ def store(conn: Connection, new: NewContent, *, now: int) -> int:
     row = _INSERT_BLOB.first(
         conn, {"size": new.blob.size, "codec": new.blob.codec, "data": new.blob.data, "path": new.blob.path}
     )
-    assert row is not None
-    blob_id = row[0]
+    blob_id = _NO_BLOB if row is None else row[0]
     found = _UPSERT.first(
         conn,
         {
@@ -134,8 +138,11 @@ def store(conn: Connection, new: NewContent, *, now: int) -> int:
     assert found is not None
     content_id: int = found[0]
     if found[1] != blob_id:  # stored before: our body is not needed; a file of it becomes an orphan
-        _DELETE_BLOB.run(conn, {"of": blob_id})
+        if blob_id != _NO_BLOB:
+            _DELETE_BLOB.run(conn, {"of": blob_id})
         return content_id
+    if blob_id == _NO_BLOB:
+        raise StoreFailed(private=f"the file {new.blob.path} belongs to another content")
     _INSERT_HEADER.run(conn, {"content_id": content_id, "header": new.header})
     _INSERT_PARTS.run(conn, {"content_id": content_id, "parts": new.parts, "body": new.body_form})
     _INSERT_TEXT.run(
