@@ -66,10 +66,9 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
         news = None
         own: frozenset[int] = frozenset()
         if batch.unseen:
-            made, news = await server.database.write(
+            _, news, own = await server.database.write(
                 flag_and_look, view.account_id, view.mailbox_id, batch.unseen, "add", int(Flag.SEEN), (), view.modseq, view.uid_next
             )
-            own = frozenset(one.uid for one in made)
         for piece in batch.pieces:
             if isinstance(piece, Span):
                 await _stream(session, piece)
@@ -109,8 +108,15 @@ def flag_and_look(
     keywords: tuple[str, ...],
     modseq: int,
     uid_next: int,
-) -> tuple[list[FlagChange], MailboxChanges]:
+    *,
+    silent: bool = False,
+) -> tuple[list[FlagChange], MailboxChanges, frozenset[int]]:
     """Change flags, then ask what has changed since `modseq`, in one transaction: the change holds the account, so
-    nothing with a lower modseq can come later."""
+    nothing with a lower modseq can come later.
+
+    The last value: UIDs whose news is the client's own doing. With `silent` it has no answer to see them in, so those that
+    others changed before are not among them (RFC 3501 §6.4.6).
+    """
+    theirs = {one.uid for one in changes.since(conn, account_id, mailbox_id, modseq, uid_next).flags} if silent else set()
     made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords)
-    return made, changes.since(conn, account_id, mailbox_id, modseq, uid_next)
+    return made, changes.since(conn, account_id, mailbox_id, modseq, uid_next), frozenset({one.uid for one in made} - theirs)

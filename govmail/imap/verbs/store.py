@@ -44,15 +44,16 @@ async def _store(session: Session, command: commands.Store, *, by_uid: bool) -> 
     if not uids:
         return GONE if gone else OK
     bits, keywords = names.split(command.flags)
-    made, news = await session.server.database.write(
-        flag_and_look, view.account_id, view.mailbox_id, uids, command.operation, bits, keywords, view.modseq, view.uid_next
-    )
+    made, news, own = await session.server.database.write(
+        flag_and_look, view.account_id, view.mailbox_id, uids, command.operation, bits, keywords, view.modseq, view.uid_next,
+        silent=command.silent,
+    )  # fmt: skip
     if any(one.keywords & ~view.names.known for one in made):
         await session.server.refresh_names(session)
     if not command.silent:
         numbers = view.uids.numbers([one.uid for one in made])
         await session.send(view.flags_line(number, one, with_uid=by_uid) for number, one in zip(numbers, made, strict=True))
-    await session.tell(news, expunges=by_uid, with_uid=by_uid, own=frozenset(one.uid for one in made))
+    await session.tell(news, expunges=by_uid, with_uid=by_uid, own=own)
     return GONE if gone else OK
 
 

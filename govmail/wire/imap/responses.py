@@ -115,7 +115,7 @@ def copy_uid(uidvalidity: int, source: Sequence[Range], target: Sequence[Range])
 @lru_cache(maxsize=4096)
 def _day(number: int) -> bytes:
     day = _EPOCH + timedelta(days=number)
-    return b"%2d-%b-%04d" % (day.day, MONTH_NAMES[day.month - 1].encode(), day.year)
+    return b"%02d-%b-%04d" % (day.day, MONTH_NAMES[day.month - 1].encode(), day.year)
 
 
 def internal_date(seconds: int) -> bytes:
