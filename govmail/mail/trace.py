@@ -23,7 +23,7 @@ _HELO = re.compile(r"[^A-Za-z0-9.:_\[\]-]+")
 _HOST = re.compile(r"[^A-Za-z0-9.:_-]+")
 _TLS = re.compile(r"[^A-Za-z0-9._ =/-]+")
 _PROTOCOL = re.compile(r"[A-Z0-9]{1,20}\Z")
-_AUTHSERV_ID = re.compile(rb"(?:[ \t\r\n]|\((?:[^()\\]|\\.)*\))*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;()]++))")
+_AUTHSERV_ID = re.compile(rb"(?:[ \t\r\n]|\((?:[^()\\]|\\.)*+\))*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;()]++))")
 
 
 def received(origin: Origin, envelope: Envelope, *, hostname: str, queue_id: str, now: datetime) -> bytes:
