@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,18 +24,18 @@ SPOOL_OCTETS = 1024 * 1024  # written at once
 class Intake:
     """Collects octets: `add` them, `await flush()` when it says so, `await finish()` at the end."""
 
-    __slots__ = ("_budget", "_digest", "_file", "_limits", "_path", "_pending", "_pieces", "fault", "size")
+    __slots__ = ("_budget", "_digest", "_file", "_limits", "_new_path", "_path", "_pending", "_pieces", "fault", "size")
 
-    def __init__(self, limits: Limits, budget: Budget, path: Path) -> None:
-        """`path`: where the spool file would be."""
+    def __init__(self, limits: Limits, budget: Budget, new_path: Callable[[], Path]) -> None:
+        """`new_path` names the spool file if there has to be one."""
         self.size = 0
         self.fault: MailError | None = None
         self._limits = limits
         self._budget = budget
-        self._path = path
+        self._new_path = new_path
+        self._path: Path | None = None
         self._pieces: list[bytes] = []
         self._pending = 0  # octets in `_pieces`
-        self._digest = hashlib.sha256()
         self._file: BinaryIO | None = None
 
     def add(self, octets: bytes) -> bool:
@@ -87,8 +88,10 @@ class Intake:
 
     def _write(self, pieces: list[bytes], last: bool = False) -> None:
         if self._file is None:
+            self._path = self._new_path()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
+            self._digest = hashlib.sha256()
         for piece in pieces:
             self._digest.update(piece)
             self._file.write(piece)
@@ -96,6 +99,6 @@ class Intake:
             self._file.close()
 
     def _remove(self) -> None:
-        if self._file is not None:
+        if self._file is not None and self._path is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)

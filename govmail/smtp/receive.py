@@ -29,7 +29,7 @@ from govmail.mail.envelope import Body, Envelope, Origin
 from govmail.mail.message import Message
 from govmail.mail.mime import Digest
 from govmail.smtp import policy, replies
-from govmail.smtp.rewrite import Draft, repair, rewritten
+from govmail.smtp.rewrite import Draft, repair, rewritten, with_trace
 from govmail.store import contents, messages
 from govmail.store.connection import Connection
 from govmail.store.database import Database
@@ -136,7 +136,7 @@ class Receiver:
             raise NotScanned(decision.public or None)
 
         now = self._clock()
-        content = await self._prepare(draft, self._trace(draft, envelope, origin, queue_id, decision))
+        content = await self._prepare(draft, self._trace(envelope, origin, queue_id, decision))
         if decision.action is Action.QUARANTINE:
             item = await self._database.write(
                 self._hold, content, request, decision, resolutions, subject=digest.fields.subject, now=int(now.timestamp())
@@ -190,20 +190,16 @@ class Receiver:
         except TimeoutError:
             raise NotScanned(private="the filters took too long") from None
 
-    def _trace(self, draft: Draft, envelope: Envelope, origin: Origin, queue_id: str, decision: Decision) -> bytes:
-        """The header as it is stored."""
-        header = trace.strip(draft.digest.header, authserv_id=self._hostname)
-        return trace.prepend(
-            header,
-            [
-                trace.return_path(envelope.sender),
-                trace.received(origin, envelope, hostname=self._hostname, queue_id=queue_id, now=self._clock()),
-                *(f"{name}: {value}\r\n".encode("ascii", "replace") for name, value in decision.headers),
-            ],
-        )
+    def _trace(self, envelope: Envelope, origin: Origin, queue_id: str, decision: Decision) -> list[bytes]:
+        """The fields that we put in front, each with its CR LF."""
+        return [
+            trace.return_path(envelope.sender),
+            trace.received(origin, envelope, hostname=self._hostname, queue_id=queue_id, now=self._clock()),
+            *(f"{name}: {value}\r\n".encode("ascii", "replace") for name, value in decision.headers),
+        ]
 
-    async def _prepare(self, draft: Draft, header: bytes) -> NewContent:
-        digest = mime.with_header(draft.digest, header, limits=self._limits)
+    async def _prepare(self, draft: Draft, fields: list[bytes]) -> NewContent:
+        digest = with_trace(draft.digest, fields, authserv_id=self._hostname, limits=self._limits)
         message, start = draft.message, draft.digest.header_size
         body = message.read(start) if message.data is not None else message.chunks(start)
         return await self._off_loop(
@@ -212,16 +208,14 @@ class Receiver:
 
     async def _store(self, content: NewContent, plan: local.Plan, now: int) -> list[Delivered]:
         write = self._database.write if len(plan.deliveries) <= ROWS_TOGETHER else self._database.write_alone
-        return await asyncio.shield(
-            write(
-                messages.deliver,
-                content,
-                plan.deliveries,
-                internal_date=now,
-                now=now,
-                queue=plan.queue_message,
-                on_failure=plan.on_failure,
-            )
+        return await write(
+            messages.deliver,
+            content,
+            plan.deliveries,
+            internal_date=now,
+            now=now,
+            queue=plan.queue_message,
+            on_failure=plan.on_failure,
         )
 
     # -- where work is done -----------------------------------------------------------------------------------

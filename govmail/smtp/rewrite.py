@@ -9,14 +9,17 @@ RFC 6409 §8 (adding Date and Message-ID, removing Bcc), RFC 5322 §3.6.3 (Bcc).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 
 from govmail.config import Limits
 from govmail.mail import mime, trace
+from govmail.mail.header import unfold
 from govmail.mail.message import Message
 from govmail.mail.mime import Digest
 from govmail.mail.rewrite import must_rewrite, textualise
+from govmail.mail.text import fold
 
 _BLIND = (b"bcc", b"resent-bcc")
 
@@ -89,3 +92,15 @@ def rewritten(draft: Draft, *, seven_bit: bool) -> Message | None:
         return None
     draft.settle()
     return draft.copy(textualise(draft.message, draft.digest.root, draft.digest.header_size, seven_bit=seven_bit))
+
+
+def with_trace(digest: Digest, fields: list[bytes], *, authserv_id: str, limits: Limits) -> Digest:
+    """The digest with our finished trace fields in front and forged ones removed."""
+    header = trace.strip(digest.header, authserv_id=authserv_id)
+    whole = trace.prepend(header, fields)
+    if header != digest.header:
+        return mime.with_header(digest, whole, limits=limits)
+    # Nothing removed: ENVELOPE, Date and structure are what they were, only the searched text gains our fields.
+    # This saves reading the header a second time, a tenth of a small message's cost.
+    ours = "\n".join([unfold(one).decode("utf-8", "replace") for one in fields])
+    return replace(digest, header=whole, text=f"{fold(ours)}\n{digest.text}")

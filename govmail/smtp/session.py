@@ -247,7 +247,8 @@ class Session:
         self.log.debug("smtp.tls", tls=self.wire.tls, dropped=dropped)
 
     def new_intake(self) -> Intake:
-        return Intake(self.limits, self.services.budget, self.services.spool / f"{self.services.new_id()}.in")
+        services = self.services
+        return Intake(self.limits, services.budget, lambda: services.spool / f"{services.new_id()}.in")
 
     def envelope(self, transaction: Transaction) -> Envelope:
         mail = transaction.mail

@@ -167,6 +167,8 @@ async def _add(intake: Intake, octets: bytes) -> None:
 
 
 def _judge(intake: Intake, faults: Fault) -> None:
+    if faults is Fault.NONE:
+        return
     if faults & (Fault.BARE_CR | Fault.BARE_LF):
         intake.refuse(BadLineEnding())
     elif faults & Fault.NUL:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from govmail.errors import BadAddress, SyntaxProblem
-from govmail.mail.address import Address, Path, canonical_domain
+from govmail.mail.address import NULL_PATH, Address, Path, canonical_domain
 from govmail.mail.envelope import DEFAULT_NOTIFY, Body, Notify
 
 T = TypeVar("T")
@@ -49,12 +50,17 @@ class Reply:
 
     def __bytes__(self) -> bytes:
         """As it goes on the wire, CR LF included."""
-        # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
-        status = f"{self.status} " if self.status else ""
-        last = len(self.lines) - 1
-        return "".join(
-            f"{self.code}{' ' if index == last else '-'}{status}{line}\r\n" for index, line in enumerate(self.lines)
-        ).encode("utf-8", "replace")
+        return _print_reply(self)
+
+
+@lru_cache(maxsize=256)
+def _print_reply(reply: Reply) -> bytes:
+    # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+    status = f"{reply.status} " if reply.status else ""
+    last = len(reply.lines) - 1
+    return "".join(
+        f"{reply.code}{' ' if index == last else '-'}{status}{line}\r\n" for index, line in enumerate(reply.lines)
+    ).encode("utf-8", "replace")
 
 
 class BadCommand(SyntaxProblem):
@@ -251,7 +257,7 @@ def _split_path(rest: bytes, keyword: bytes, status: str) -> tuple[str, dict[str
 def _mail(rest: bytes, _tolerant: bool) -> Mail:
     text, parameters = _split_path(rest, b"FROM", "5.1.7")
     try:
-        path = Path.parse(text)
+        path = Path(_address(text)) if text else NULL_PATH
     except BadAddress as error:
         raise _bad(error.public, "5.1.7") from error
     size = body = envid = auth = ret = None
@@ -291,10 +297,12 @@ def _rcpt(rest: bytes, _tolerant: bool) -> Rcpt:
     if text.lower() == "postmaster":
         return Rcpt(None, notify, orcpt)
     try:
-        return Rcpt(Address.parse(text), notify, orcpt)
+        return Rcpt(_address(text), notify, orcpt)
     except BadAddress as error:
         raise _bad(error.public, "5.1.3") from error
 
+
+_address = lru_cache(maxsize=8192)(Address.parse)  # people write to few others; a refusal is not kept
 
 _BODIES: Mapping[str, Body] = {body.value: body for body in Body}
 _RETS: Mapping[str, bool] = {"FULL": True, "HDRS": False}
