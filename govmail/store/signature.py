@@ -2,14 +2,16 @@
 
 Invariant: a needle that occurs in a text never fails the text's signature; an empty signature excludes nothing.
 
-Short texts have none: scanning 16,000 characters takes a few microseconds, making their signature a millisecond.
+Short texts have none: scanning 64,000 characters takes some microseconds, making their signature some milliseconds, which
+delivery would have to wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-SHORT = 16 * 1024  # characters
+SHORT = 64 * 1024  # characters
+PIECE = 8 * 1024  # characters that one C call sees: it holds the interpreter lock
 LONG = 256 * 1024  # beyond it a signature costs more than many scans
 BITS_PER_ITEM = 8  # with two probes: about one in twenty absent items looks present, and a needle has several
 
@@ -19,7 +21,9 @@ def make_signature(text: str) -> bytes:
     if not SHORT <= len(text) <= LONG:
         return b""
     items = set(text)
-    items.update(map(str.__add__, text, text[1:]))
+    for start in range(0, len(text), PIECE):
+        piece = text[start : start + PIECE + 1]
+        items.update(map(str.__add__, piece, piece[1:]))
     octets = 64
     while octets * 8 < len(items) * BITS_PER_ITEM:
         octets *= 2
