@@ -78,8 +78,8 @@ Action: failed
 Status: 5.7.1
 Remote-MTA: dns; mx1.mx.example
 Diagnostic-Code: smtp;\x20
- =?utf-8?B?NTUwIGJsYWNrIGlwLiAo5Y+R5L+hSVDooqvnpoHmraIpIHNlZSBodHRwczov?=
- =?utf-8?B?L214LmV4YW1wbGUvd2h5?=
+ =?utf-8?B?NTUwIGJsYWNrIGlwLiAo5Y+R5L+hSVDooqvnpoHmraIpIHNlZSBo?=
+ =?utf-8?B?dHRwczovL214LmV4YW1wbGUvd2h5?=
 Last-Attempt-Date: Mon, 23 Nov 2026 10:30:00 +0800
 """
 
