@@ -78,11 +78,14 @@ def header_end(data: bytes) -> int:
 def unfold(value: bytes) -> bytes:
     """The value on one line, without white space around it (RFC 5322 §2.2.3).
 
-    A fold before a tab becomes a blank: the tab is Outlook's way to fold, no tab in the text.
+    A fold and the white space after it become one blank: its width is the sender's layout, not text.
     """
     if b"\n" in value:
-        value = value.replace(b"\r\n\t", b" ").replace(b"\r\n", b"").replace(b"\n\t", b" ").replace(b"\n", b"")
+        value = _FOLD.sub(b" ", value)
     return value.strip(b" \t\r")
+
+
+_FOLD = re.compile(rb"\r?\n[ \t]*+")
 
 
 def iterate(raw: bytes) -> Iterator[Field]:
