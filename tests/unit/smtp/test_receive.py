@@ -160,16 +160,16 @@ async def _house(directory: Path, **limits: Any) -> AsyncIterator[House]:
 
 
 async def test_one_recipient(house: House) -> None:
-    assert await house.send(["lisi@jx.example"]) == "250 2.0.0 q2"
+    assert await house.send(["lisi@jx.example"]) == "250 2.0.0 q1"
     (stored,) = await house.mailbox("lisi")
     assert stored == (
         b"Return-Path: <a@else.example>\r\n"
         b"Received: from client.example ([127.0.0.1]) by mail.jx.example with ESMTP id\r\n"
-        b" q2 for <lisi@jx.example>; Mon, 23 Nov 2026 08:30:00 +0000\r\n" + OUTSIDE
+        b" q1 for <lisi@jx.example>; Mon, 23 Nov 2026 08:30:00 +0000\r\n" + OUTSIDE
     )
     request, scanned = house.chain.requests[0]
     assert scanned == OUTSIDE
-    assert (request.sign, request.queue_id) == (False, "q2")
+    assert (request.sign, request.queue_id) == (False, "q1")
 
 
 async def test_all_get_equal_octets_that_name_nobody(house: House) -> None:
@@ -311,7 +311,7 @@ async def test_submission_repairs(house: House) -> None:
         assert b"secret" not in stored
         assert re.search(rb"with ESMTPA\s", stored)
         assert stored.endswith(
-            b"Date: Mon, 23 Nov 2026 08:30:00 +0000\r\nMessage-ID: <q2@mail.jx.example>\r\n"
+            b"Date: Mon, 23 Nov 2026 08:30:00 +0000\r\nMessage-ID: <q1@mail.jx.example>\r\n"
             b"From: zhangsan@jx.example\r\nTo: lisi@jx.example\r\nSubject: hi\r\n\r\nbody\r\n"
         )
     request, scanned = house.chain.requests[0]
