@@ -73,14 +73,13 @@ class View:
 class Plan:
     """The items of one FETCH, compiled."""
 
-    __slots__ = ("_bodies", "_getters", "_template", "batch", "needs_body", "needs_contents", "needs_header", "needs_parts", "sees")
+    __slots__ = ("_bodies", "_getters", "_tells_seen", "_template", "batch", "needs_body", "needs_contents", "needs_header", "needs_parts", "sees")
 
     def __init__(self, items: Sequence[Item], *, read_only: bool) -> None:
         plain = [item for item in items if isinstance(item, Plain)]
         self._bodies = [item for item in items if isinstance(item, BodySection)]
         self.sees = not read_only and any(not item.peek for item in self._bodies)
-        if self.sees and Plain.FLAGS not in plain:
-            plain.append(Plain.FLAGS)  # the client must learn of \Seen (RFC 3501 §6.4.5)
+        self._tells_seen = self.sees and Plain.FLAGS not in plain
         self._template = b" ".join([item.value + (b" %d" if item in (Plain.UID, Plain.SIZE) else b" %b") for item in plain])
         self._getters = [_GETTERS[item] for item in plain]
         top_only = all(not item.section.path and item.section.text in (Text.HEADER, Text.FIELDS, Text.FIELDS_NOT) for item in self._bodies)
@@ -106,9 +105,9 @@ class Plan:
             rows = [row if row.flags & Flag.SEEN else replace(row, flags=row.flags | Flag.SEEN) for row in rows]
         source = _Source(conn, self, view, rows, files)
         strange = any(row.keywords & ~view.names.known for row in rows)
-        return Batch(list(self._lines(source, rows, view.uids.numbers([row.uid for row in rows]))), unseen, rest, missing, strange)
+        return Batch(list(self._lines(source, rows, view.uids.numbers([row.uid for row in rows]), unseen)), unseen, rest, missing, strange)
 
-    def _lines(self, source: _Source, rows: Sequence[StoredMessage], numbers: Sequence[int]) -> Iterator[bytes | Span]:
+    def _lines(self, source: _Source, rows: Sequence[StoredMessage], numbers: Sequence[int], unseen: Ranges) -> Iterator[bytes | Span]:
         getters = self._getters
         if not self._bodies:
             template = b"* %d FETCH (" + self._template + b")\r\n"
@@ -118,8 +117,11 @@ class Plan:
             else:
                 yield b"".join([template % (number, *[get(source, row) for get in getters]) for number, row in zip(numbers, rows, strict=True)])
             return
+        seen_now = {uid for first, last in unseen for uid in range(first, last + 1)} if self._tells_seen else set()
         for number, row in zip(numbers, rows, strict=True):
             line = b"* %d FETCH (" % number + self._template % tuple([get(source, row) for get in getters])
+            if row.uid in seen_now:  # the client must learn of it (RFC 3501 §6.4.5)
+                line += b"%bFLAGS %b" % (b" " if getters else b"", _flags(source, row))
             for item in self._bodies:
                 line += (b" " if not line.endswith(b"(") else b"") + item.label + b" "
                 value = source.section(row, item)
@@ -217,11 +219,15 @@ def octets_of(span: Span) -> Iterator[tuple[bytes, int, int]]:
         left -= size
 
 
+def _flags(source: _Source, row: StoredMessage) -> bytes:
+    return source.names.line(row.flags, row.keywords, recent=row.uid >= source.recent_from)
+
+
 Getter = Callable[[_Source, StoredMessage], Any]
 
 _GETTERS: dict[Plain, Getter] = {
     Plain.UID: lambda source, row: row.uid,
-    Plain.FLAGS: lambda source, row: source.names.line(row.flags, row.keywords, recent=row.uid >= source.recent_from),
+    Plain.FLAGS: _flags,
     Plain.INTERNALDATE: lambda source, row: internal_date(row.internal_date),
     Plain.SIZE: lambda source, row: row.size,
     Plain.ENVELOPE: lambda source, row: source.contents[row.content_id].envelope,
