@@ -22,8 +22,9 @@ from govmail.interfaces import Action, Scan, Verdict
 from govmail.mail.address import Address
 from govmail.mail.envelope import Recipient
 from govmail.mail.message import Message
-from tests.kit.engines import data_directory, free_port, freeze, running_rspamd, wake
+from tests.kit.engines import data_directory, free_port, freeze, new_rspamd, running_rspamd, wake
 from tests.kit.malware import GTUBE, mail, request
+from tests.kit.nameserver import running_nameserver
 
 HOSTNAME = "mx.jx.example"
 
@@ -271,3 +272,41 @@ async def test_nothing_an_engine_says_can_begin_another_field() -> None:
         assert all(line.isprintable() for line in (lines[0], *(line[1:] for line in lines[1:])))
         assert all(line[0] in " \t" and line.strip() for line in lines[1:])
         assert "\n" not in value.replace("\r\n", "")
+
+
+async def test_spf_dkim_and_dmarc_are_verified_where_there_is_dns(rspamd_engine: RspamdEngine, rspamd: Rspamd) -> None:
+    await asyncio.to_thread(dkim.ensure_key, rspamd_engine.data_dir, "jx.example", owner=owner_of(rspamd_engine))
+    data = mail(b"hello\r\n")
+    signed = await rspamd.check(request(data, login="zhangsan@jx.example", sign=True))
+    signature = dict(signed.headers)["DKIM-Signature"]
+    name, key = dkim.record(rspamd_engine.data_dir, "jx.example")
+    zone = {name: key, "jx.example": "v=spf1 ip4:192.0.2.25 -all", "_dmarc.jx.example": "v=DMARC1; p=reject"}
+    with running_nameserver(zone) as port:
+        async with another_rspamd((f"127.0.0.1:{port}",)) as verifier:
+            genuine = await verifier.check(request(f"DKIM-Signature: {signature}\r\n".encode() + data))
+            forged = await verifier.check(request(data, client_ip="198.51.100.66"))
+    results = dict(genuine.headers)["Authentication-Results"]
+    assert results.startswith(f"{HOSTNAME};")
+    assert "dkim=pass" in results
+    assert "spf=pass" in results
+    assert "dmarc=pass" in results
+    assert genuine.action is Action.ACCEPT
+    results = dict(forged.headers)["Authentication-Results"]
+    assert "dkim=none" in results
+    assert "spf=fail" in results
+    assert "dmarc=fail" in results
+    assert (forged.score or 0) > (genuine.score or 0)
+
+
+@asynccontextmanager
+async def another_rspamd(nameservers: tuple[str, ...]) -> AsyncIterator[Rspamd]:
+    with data_directory() as path:
+        engine = new_rspamd(path, nameservers=nameservers)
+        await asyncio.to_thread(engine.start)
+        rspamd = client(engine)
+        try:
+            await engine.wait_ready()
+            yield rspamd
+        finally:
+            await rspamd.close()
+            await asyncio.to_thread(engine.stop)

@@ -60,12 +60,14 @@ def running(engine: AnyEngine) -> Iterator[AnyEngine]:
 
 @contextmanager
 def running_rspamd(data_dir: Path, *, nameservers: tuple[str, ...] = ()) -> Iterator[RspamdEngine]:
+    with running(new_rspamd(data_dir, nameservers=nameservers)) as engine:
+        yield engine
+
+
+def new_rspamd(data_dir: Path, *, nameservers: tuple[str, ...] = ()) -> RspamdEngine:
     # The compiled patterns are kept between sessions: they take rspamd a quarter of a minute.
     cache = Path(tempfile.gettempdir()) / f"govmail-test-rspamd-{os.getuid()}"
-    with running(
-        RspamdEngine(data_dir, free_port(2), message_octets=MESSAGE_OCTETS, nameservers=nameservers, cache_dir=cache)
-    ) as engine:
-        yield engine
+    return RspamdEngine(data_dir, free_port(2), message_octets=MESSAGE_OCTETS, nameservers=nameservers, cache_dir=cache)
 
 
 @contextmanager
