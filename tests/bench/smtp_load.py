@@ -27,6 +27,7 @@ from common import Result, Usage, emit, endpoint, milliseconds, raise_file_limit
 SENDER = "sender@load.bench.test"
 CORPUS_MESSAGES = 2000  # that are read into memory
 REPLY_SECONDS = 300.0
+RETRY_SECONDS = 0.1  # after a failure: a server that is down is not called a thousand times a second
 
 
 class Refused(Exception):
@@ -175,7 +176,7 @@ async def run(load: Load, record: TextIO | None = None) -> Outcome:
         while (number := next(numbers)) < load.messages:
             ident, octets = message(number)
             recipients = load.recipients_of(number)
-            for turn in range(load.retry + 1):
+            for _ in range(load.retry + 1):
                 try:
                     if connection is None:
                         connection, used = Connection(load), 0
@@ -196,8 +197,7 @@ async def run(load: Load, record: TextIO | None = None) -> Outcome:
                 if connection is not None:
                     connection.close()
                 connection = None
-                if turn < load.retry:
-                    await asyncio.sleep(0.2)
+                await asyncio.sleep(RETRY_SECONDS)
             if connection is not None and load.per_connection and used >= load.per_connection:
                 await connection.quit()
                 connection = None
