@@ -14,6 +14,7 @@ import os
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -76,7 +77,8 @@ class BlobFiles:
             sync_directory(folder)
             sync_directory(self.directory)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise StoreFailed(private=f"{temporary}: {error}") from error
         return f"{name[:2]}/{name[2:]}", size
 

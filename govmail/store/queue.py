@@ -30,7 +30,7 @@ from govmail.errors import NotFound
 from govmail.mail.envelope import Notify
 from govmail.store.contents import note_gone
 from govmail.store.schema import attempt, queue_entry, queue_message
-from govmail.store.sql import Prepared, as_set, one_of
+from govmail.store.sql import STR, Prepared, as_set, one_of
 from govmail.store.values import Attempt, AttemptResult, NewEntry, NewQueueMessage, QueueEntry, QueueMessage
 
 TEXT_OCTETS = 2000  # of a reply that is kept
@@ -97,7 +97,7 @@ _NEXT_EXPIRED_LEASE = Prepared(
     select(queue_entry.c.lease_until).where(queue_entry.c.state == "leased").order_by(queue_entry.c.lease_until).limit(1)
 )
 _MINE = and_(
-    queue_entry.c.entry_id == bindparam("of"), or_(bindparam("worker").is_(None), queue_entry.c.lease_owner == bindparam("worker"))
+    queue_entry.c.entry_id == bindparam("of"), or_(bindparam("worker", type_=STR).is_(None), queue_entry.c.lease_owner == bindparam("worker", type_=STR))
 )
 _RETRY = Prepared(
     update(queue_entry)
@@ -198,8 +198,8 @@ def next_due(conn: Connection) -> int | None:
 
 def complete(conn: Connection, entry_id: int, result: AttemptResult, *, now: int) -> None:
     """The recipient has the mail: the entry goes. True also for a worker whose lease ran out meanwhile."""
-    del result, now  # what was said of a success is the log's
-    delete_entries(conn, [entry_id])
+    del result  # what was said of a success is the log's
+    delete_entries(conn, [entry_id], now=now)
 
 
 def retry(conn: Connection, entry_id: int, result: AttemptResult, *, now: int, next_attempt: int, owner: str | None = None) -> bool:
@@ -218,8 +218,8 @@ def retry(conn: Connection, entry_id: int, result: AttemptResult, *, now: int, n
 
 def fail(conn: Connection, entry_id: int, result: AttemptResult, *, now: int) -> None:
     """The entry is given up and goes; queue its notification in the same transaction."""
-    del result, now  # they are in the notification
-    delete_entries(conn, [entry_id])
+    del result  # it is in the notification
+    delete_entries(conn, [entry_id], now=now)
 
 
 def put_back(conn: Connection, entry_id: int, *, now: int, owner: str | None = None) -> bool:
@@ -276,7 +276,7 @@ def hold(conn: Connection, entry_ids: Collection[int]) -> int:
     return _HOLD.run(conn, {"ids": as_set(entry_ids)})
 
 
-def delete_entries(conn: Connection, entry_ids: Collection[int], *, now: int = 0) -> int:
+def delete_entries(conn: Connection, entry_ids: Collection[int], *, now: int) -> int:
     """Remove entries with their attempts, and messages that have none left; how many entries there were."""
     ids = as_set(entry_ids)
     queue_ids = as_set([row[0] for row in _OF_ENTRIES.rows(conn, {"ids": ids})])

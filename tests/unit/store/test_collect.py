@@ -16,7 +16,15 @@ from govmail.mail.envelope import DEFAULT_NOTIFY
 from govmail.store import blobs, collect, contents, mailboxes, messages, postgres, quarantine, queue
 from govmail.store.database import Database
 from govmail.store.migrate import to_head
-from govmail.store.values import Delivery, Flag, HeldRecipient, NewContent, NewEntry, NewQuarantineItem, NewQueueMessage
+from govmail.store.values import (
+    Delivery,
+    Flag,
+    HeldRecipient,
+    NewContent,
+    NewEntry,
+    NewQuarantineItem,
+    NewQueueMessage,
+)
 from tests.kit.contents import new_content, numbered, raw_mail
 
 NOW = 1_800_000_000
@@ -141,11 +149,12 @@ def test_the_file_of_an_equal_content_becomes_an_orphan(db: Database) -> None:
     raw = raw_mail("Annex", "x" * 500)
     for _ in range(2):
         new = new_content(raw, files=db.blobs, limits=TO_FILE)
-        db.run_write(messages.deliver, new, LI, internal_date=NOW, now=NOW)
+        [done] = db.run_write(messages.deliver, new, LI, internal_date=NOW, now=NOW)
     assert (count(db, "content"), count(db, "blob"), len(files(db))) == (1, 1, 2)
     [spare] = db.run_read(collect.orphans, db.blobs, NOW * 2)
     [kept] = files(db) - {spare}
-    [content] = db.run_read(contents.envelopes, [1]).values()
+    [row] = db.run_read(messages.rows, done.account_id, 1, [(1, 1)])
+    [content] = db.run_read(contents.envelopes, [row.content_id]).values()
     assert db.run_read(blobs.locate, [content.blob_id])[content.blob_id].path == kept
 
 

@@ -220,11 +220,8 @@ async def test_a_full_disk_refuses_only_what_does_not_fit(tmp_path: Path) -> Non
 
     holding = asyncio.create_task(db.write(fill_disk))
     await asyncio.to_thread(gate.reached.wait, 30)
-    tasks: list[asyncio.Task[None]] = []
-    for name in ("a", "b"):
-        tasks.append(asyncio.create_task(db.write(small, name)))
-    tasks.append(asyncio.create_task(db.write(large)))
-    tasks.append(asyncio.create_task(db.write(small, "c")))
+    writes = (db.write(small, "a"), db.write(small, "b"), db.write(large), db.write(small, "c"))
+    tasks = [asyncio.create_task(one) for one in writes]
     await queued()
     gate.opened.set()
     await holding

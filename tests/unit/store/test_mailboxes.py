@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from govmail.config import Limits
-from govmail.errors import BadMailboxName, LimitReached, MailboxExists, MailboxHasChildren, MailboxInUse, NoSuchMailbox
+from govmail.errors import (
+    BadMailboxName,
+    LimitReached,
+    MailboxExists,
+    MailboxHasChildren,
+    MailboxInUse,
+    NoSuchMailbox,
+)
 from govmail.store import accounts, changes, mailboxes, messages
 from govmail.store.database import Database
 from govmail.store.values import Delivery

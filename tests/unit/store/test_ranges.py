@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def expanded(ranges: list[tuple[int, int]]) -> set[int]:
 def test_compressed_holds_the_same_and_is_shortest(numbers: set[int]) -> None:
     ranges = compressed(sorted(numbers))
     assert expanded(ranges) == numbers
-    assert all(later[0] > earlier[1] + 1 for earlier, later in zip(ranges, ranges[1:], strict=False))
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(ranges))
 
 
 @given(uids)
