@@ -7,7 +7,7 @@ Invariants
 - The mail goes through a socket (INSTREAM); no file name and no shell ever sees anything of it.
 
 clamd answers OK for what lies beyond its own MaxScanSize, MaxFileSize, MaxFiles and MaxRecursion, unless `AlertExceedsMax`
-and `AlertEncrypted` are on; deploy/clamd.conf and `admin.engines` turn them on.
+and `AlertEncryptedArchive` and `AlertEncryptedDoc` are on, as in `admin.engines`; `admits_gaps` finds out.
 
 Protocol: clamd(8).
 """
@@ -48,6 +48,14 @@ _PREFACE = b"Received: by scanner\r\n"
 
 # Alerts which say that something was not looked at, rather than that something was found.
 _NOT_SEEN = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
+
+
+# A mail with a ZIP archive whose only member is encrypted.
+_SEALED = (
+    b"Content-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"UEsDBBQAAQAAAAAAAFqDFtyMDQAAAAEAAAABAAAAYQAAAAAAAAAAAAAAAHhQSwECFAAUAAEAAAAA"
+    b"AABagxbcjA0AAAABAAAAAQAAAAAAAAAAAAAAAAAAAAAAYVBLBQYAAAAAAQABAC8AAAAsAAAAAAA=\r\n"
+)
 
 
 class Clamd:
@@ -111,6 +119,15 @@ class Clamd:
     async def signature_age(self) -> int | None:
         """Seconds since clamd's signatures were made; None when it has none with a date. Raises EngineUnavailable."""
         return self._age(await self.version())
+
+    async def admits_gaps(self) -> bool:
+        """Whether clamd tells when it could not look into something; one that does not calls it OK. For `govmail doctor`.
+
+        Raises EngineUnavailable.
+        """
+        message = Message.of(_SEALED)
+        _, found = await self._run(lambda session: session.scan(message))
+        return found.startswith(_NOT_SEEN)
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

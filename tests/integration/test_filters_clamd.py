@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -82,6 +83,12 @@ async def test_what_clamd_cannot_open_is_not_clean(clamd: Clamd) -> None:
     verdict = await clamd.check(request(with_attachment(zip_with_raw_name(random.Random(2).randbytes(500), b"a.exe", encrypted=True))))
     assert verdict.scan is Scan.UNSCANNED
     assert "Encrypted" in verdict.private
+
+
+async def test_it_is_found_out_whether_clamd_admits_what_it_has_not_seen(clamd: Clamd) -> None:
+    assert await clamd.admits_gaps()
+    async with pretender(b"stream: OK\n") as silent:
+        assert not await silent.admits_gaps()
 
 
 async def test_what_lies_deeper_than_clamd_looks_is_not_clean(clamd: Clamd) -> None:
@@ -180,6 +187,14 @@ async def test_nobody_listens() -> None:
     [b"", b"stream: ", b"stream: OK", b"OK\n", b"stream: \xff\xfe ERROR\n", b"INSTREAM size limit exceeded. ERROR\n", b"x" * 10_000, b"stream: OKAY\n"],
 )
 async def test_an_answer_that_does_not_hold_is_not_clean(answer: bytes) -> None:
+    async with pretender(answer) as clamd:
+        assert (await clamd.check(request(mail(b"x")))).scan is Scan.UNSCANNED
+
+
+@asynccontextmanager
+async def pretender(answer: bytes) -> AsyncIterator[Clamd]:
+    """A client of something that says it is clamd and answers so to every scan."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         command = await reader.readline()
         writer.write(b"ClamAV 9.9.9/1/Mon Nov 23 08:00:00 2026\n" if command == b"nVERSION\n" else answer)
@@ -188,9 +203,11 @@ async def test_an_answer_that_does_not_hold_is_not_clean(answer: bytes) -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     clamd = Clamd(FilterTable(name="clamav", kind="clamd", url=f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
-    assert (await clamd.check(request(mail(b"x")))).scan is Scan.UNSCANNED
-    await clamd.close()
-    server.close()
+    try:
+        yield clamd
+    finally:
+        await clamd.close()
+        server.close()
 
 
 async def test_equal_mails_in_flight_are_scanned_once_and_others_each(clamd_engine: ClamdEngine) -> None:
