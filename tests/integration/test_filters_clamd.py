@@ -196,8 +196,11 @@ async def pretender(answer: bytes) -> AsyncIterator[Clamd]:
     """A client of something that says it is clamd and answers so to every scan."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        command = await reader.readline()
-        writer.write(b"ClamAV 9.9.9/1/Mon Nov 23 08:00:00 2026\n" if command == b"nVERSION\n" else answer)
+        if await reader.readline() == b"nVERSION\n":
+            writer.write(b"ClamAV 9.9.9/1/Mon Nov 23 08:00:00 2026\n")
+        else:
+            await reader.readuntil(b"\0\0\0\0")  # the end of the stream
+            writer.write(answer)
         await writer.drain()
         writer.close()
 
