@@ -250,6 +250,10 @@ class Session:
         services = self.services
         return Intake(self.limits, services.budget, lambda: services.spool / f"{services.new_id()}.in")
 
+    def new_line_ends(self) -> LineEnds:
+        """Our own people's programs may be sloppy; between servers the standard holds."""
+        return LineEnds(normalise=self.submission, longest=0 if self.submission else self.limits.line_octets)
+
     def envelope(self, transaction: Transaction) -> Envelope:
         mail = transaction.mail
         return Envelope(

@@ -39,7 +39,7 @@ from govmail.wire.smtp import (
     StartTls,
     Vrfy,
 )
-from govmail.wire.smtp_data import ChunkCounter, DataDecoder, Fault, LineEnds
+from govmail.wire.smtp_data import ChunkCounter, DataDecoder, Fault
 
 if TYPE_CHECKING:
     from govmail.smtp.session import Session, Transaction
@@ -108,7 +108,7 @@ async def data(session: Session, _command: Data) -> Reply:
         return replies.BINARY_BY_DATA
     session.put(replies.START_DATA)
     transaction.intake = intake = session.new_intake()
-    decoder = DataDecoder(normalise=session.submission)
+    decoder = DataDecoder(session.new_line_ends())
     started = session.wire.time()
     octets = session.take_input()
     while True:
@@ -132,7 +132,7 @@ async def bdat(session: Session, command: Bdat) -> Reply:
         transaction.intake = session.new_intake()
         transaction.started = session.wire.time()
         if transaction.mail.body is not Body.BINARYMIME:
-            transaction.line_ends = LineEnds(normalise=session.submission)
+            transaction.line_ends = session.new_line_ends()
     intake = transaction.intake
     await _read_chunk(session, command, transaction, intake)
     if not command.last and intake.fault is None:
@@ -171,6 +171,8 @@ def _judge(intake: Intake, faults: Fault) -> None:
         return
     if faults & (Fault.BARE_CR | Fault.BARE_LF):
         intake.refuse(BadLineEnding())
+    elif faults & Fault.LONG_LINE:
+        intake.refuse(BadMessage("the message holds a line that is too long"))
     elif faults & Fault.NUL:
         intake.refuse(BadMessage("the message holds NUL octets"))
 

@@ -24,18 +24,24 @@ class Fault(Flag):
     BARE_CR = auto()
     BARE_LF = auto()
     NUL = auto()
+    LONG_LINE = auto()
 
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class LineEnds:
-    """Watches line ends; with `normalise` it turns a bare LF into CR LF, which is then no fault."""
+    """Watches line ends; with `normalise` it turns a bare LF into CR LF, which is then no fault.
 
-    __slots__ = ("_after_cr", "_normalise", "faults")
+    `longest`: octets a line may have with its line end, 0 = any number.
+    """
 
-    def __init__(self, *, normalise: bool = False) -> None:
+    __slots__ = ("_after_cr", "_line", "_longest", "_normalise", "faults")
+
+    def __init__(self, *, normalise: bool = False, longest: int = 0) -> None:
         self.faults = Fault.NONE
+        self._longest = longest
+        self._line = 0  # octets of the line that has begun
         self._normalise = normalise
         self._after_cr = False  # the last octet seen was a CR
 
@@ -43,6 +49,8 @@ class LineEnds:
         """The octets to keep of `data`."""
         if not data:
             return data
+        if self._longest:
+            self._measure(data)
         paired = self._after_cr and data[0] == 0x0A  # the CR of this LF came with the chunk before
         if self._after_cr and not paired:
             self.faults |= Fault.BARE_CR
@@ -60,6 +68,15 @@ class LineEnds:
             return data
         return b"\n" + _BARE_LF.sub(b"\r\n", data[1:]) if paired else _BARE_LF.sub(b"\r\n", data)
 
+    def _measure(self, data: bytes) -> None:
+        *whole, begun = map(len, data.split(b"\n"))
+        if whole:
+            whole[0] += self._line
+            self._line = 0
+        self._line += begun
+        if max(self._line, 1 + max(whole, default=-1)) > self._longest:
+            self.faults |= Fault.LONG_LINE
+
     def close(self) -> None:
         """No octets follow."""
         if self._after_cr:
@@ -74,10 +91,10 @@ class DataDecoder:
 
     __slots__ = ("_held", "_line_ends", "_virtual", "done", "rest")
 
-    def __init__(self, *, normalise: bool = False) -> None:
+    def __init__(self, line_ends: LineEnds | None = None) -> None:
         self.done = False
         self.rest = b""
-        self._line_ends = LineEnds(normalise=normalise)
+        self._line_ends = line_ends or LineEnds()
         # The CR LF of the DATA line counts as the one before the first line, but is no part of the message.
         self._held = b"\r\n"
         self._virtual = 2

@@ -198,6 +198,14 @@ async def test_nul_is_refused(stage: Make) -> None:
         assert (await client.data(b"a\0b\r\n")).startswith("554 5.6.0 ")
 
 
+async def test_long_lines(stage: Make) -> None:
+    made = stage(line_octets=1000)
+    async with SmtpClient(await made.listen()) as client:
+        await client.hello()
+        assert (await client.mail("", ["lisi@jx.example"], b"x" * 998 + b"\r\n")).startswith("250")
+        assert (await client.mail("", ["lisi@jx.example"], b"x" * 999 + b"\r\n")).startswith("554 5.6.0")
+
+
 async def test_binary_keeps_every_octet(stage: Make) -> None:
     made = stage()
     octets = bytes(range(256)) + b"\n.\r\n.\r\n\r"

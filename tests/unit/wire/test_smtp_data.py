@@ -12,7 +12,7 @@ from govmail.wire.smtp_data import ChunkCounter, DataDecoder, Fault, LineEnds
 
 
 def decode(pieces: list[bytes], *, normalise: bool = False) -> tuple[bytes, bool, Fault, bytes]:
-    decoder = DataDecoder(normalise=normalise)
+    decoder = DataDecoder(LineEnds(normalise=normalise))
     out = b""
     for index, piece in enumerate(pieces):
         out += decoder.feed(piece)
@@ -123,3 +123,11 @@ def test_bdat_counts(data: bytes, size: int, at: list[int]) -> None:
         taken, left = taken + chunk, left + rest
     assert (taken, left) == (data[:size], data[size:])
     assert counter.left == max(0, size - len(data))
+
+
+@given(st.text("a\n").map(str.encode), st.lists(st.integers(0, 200)), st.integers(1, 6))
+def test_long_lines(data: bytes, at: list[int], longest: int) -> None:
+    watch = LineEnds(longest=longest)
+    for piece in cut(data, at):
+        watch.feed(piece)
+    assert bool(watch.faults & Fault.LONG_LINE) == any(len(line) > longest for line in re.findall(rb"[^\n]*\n|[^\n]+", data))
