@@ -117,4 +117,5 @@ def reply(code: int, status: str, text: str) -> Reply:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).encode("ascii", "backslashreplace").decode("ascii")[:TEXT_LENGTH] or "refused"
+    shown = "".join([char if char.isprintable() else " " for char in text[:TEXT_LENGTH]])
+    return " ".join(shown.split()).encode("ascii", "backslashreplace").decode("ascii")[:TEXT_LENGTH] or "refused"
