@@ -158,7 +158,7 @@ async def test_pipelined_groups_are_answered_in_one_write(stage: Make) -> None:
 
 async def test_every_cut_gives_the_same_dialogue(stage: Make) -> None:
     made = stage()
-    sent = b"EHLO c.example\r\nMAIL FROM:<a@else.example>\r\nRCPT TO:<lisi@jx.example>\r\nDATA\r\n..a\r\n\r\n.\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<lisi@jx.example>\r\nBDAT 3\r\nx\r\nBDAT 4 LAST\r\n\ny\r\nQUIT\r\n"
+    sent = b"EHLO c.example\r\nMAIL FROM:<a@else.example>\r\nRCPT TO:<lisi@jx.example>\r\nDATA\r\n..a\r\n\r\n.\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<lisi@jx.example>\r\nBDAT 2\r\nx\rBDAT 4 LAST\r\n\ny\r\nQUIT\r\n"
     port = await made.listen()
     async with SmtpClient(port) as client:
         await client.send(sent)
@@ -169,7 +169,7 @@ async def test_every_cut_gives_the_same_dialogue(stage: Make) -> None:
                 await client.send(sent[start : start + step])
                 await asyncio.sleep(0)
             assert re.sub(rb"M\d+", b"", await client.reader.read()) == re.sub(rb"M\d+", b"", whole)
-    assert {mail.data for mail in made.mails} == {b".a\r\n\r\n", b"x\r\n\ny\r\n"} or {mail.data for mail in made.mails} == {b".a\r\n\r\n"}
+    assert {mail.data for mail in made.mails} == {b".a\r\n\r\n", b"x\r\ny\r\n"}  # a CR LF cut by two chunks is whole
 
 
 BARE = [b"a\n.\nMAIL FROM:<boss@jx.example>\r\n", b"a\r.\r", b"a\n", b"a\rb\r\n", b"a\r\n.\n", b"a\n.\r\n", b"a\r\n.\r", b"\n.\r\n"]
