@@ -19,7 +19,7 @@ from directory.bulk import Bulk
 from directory.ldap import entries
 from directory.ldap.people import Accounts, Known
 from directory.ldap.pool import ONE, SUBTREE, Link, Pool, Server
-from directory.ldap.tree import Place, UnitTree
+from directory.ldap.tree import Snapshot, UnitTree
 from directory.model import (
     BulkResult,
     Counts,
@@ -113,21 +113,17 @@ class LdapDirectory:
     async def add_units(self, rows: Iterable[NewUnit], progress: Progress | None = None) -> BulkResult:
         bulk = Bulk(progress)
         source = iter(rows)
-        places: dict[str, Place] = {}  # id in the input -> where it is; parents stand before their children
+        snapshot = await self._ask(self._units.snapshot)
         while batch := list(islice(source, BULK_ROWS)):
             units = [self._unit(row) for row in bulk.accept(batch, tree.check_unit)]
-            bulk.settle(await self._change(self._add_units, units, places))
+            bulk.settle(await self._change(self._add_units, units, snapshot))
         return bulk.result()
 
-    def _add_units(self, link: Link, units: Sequence[Unit], places: dict[str, Place]) -> list[tuple[str, str]]:
+    def _add_units(self, link: Link, units: Sequence[Unit], snapshot: Snapshot) -> list[tuple[str, str]]:
         outcome: list[tuple[str, str]] = []
         for unit in units:
             try:
-                parent = None
-                if unit.parent_id:
-                    parent = places.get(unit.parent_id) or self._units.get(link, unit.parent_id)
-                places[unit.unit_id] = self._units.add(link, unit, parent, repeat=True)
-                outcome.append((places[unit.unit_id].unit.unit_id, ""))
+                outcome.append((self._units.add_known(link, unit, snapshot).unit_id, ""))
             except (Conflict, NotFound, BadInput) as error:
                 outcome.append(("", error.public))
         return outcome

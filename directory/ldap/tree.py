@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from directory import tree
 from directory.ldap import entries
@@ -19,6 +19,21 @@ class Place:
 
     dn: str
     unit: Unit
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The whole tree as a bulk act found it and changes it."""
+
+    places: dict[str, Place] = field(default_factory=dict)  # by id
+    names: dict[tuple[str | None, str], Place] = field(default_factory=dict)  # by parent and name
+    same: dict[str, str] = field(default_factory=dict)  # id in the input -> id of the unit that was there already
+    domains: set[str] = field(default_factory=set)
+
+    def note(self, place: Place) -> None:
+        self.places[place.unit.unit_id] = self.names[place.unit.parent_id, place.unit.name] = place
+        if place.unit.domain:
+            self.domains.add(place.unit.domain)
 
 
 class UnitTree:
@@ -158,23 +173,59 @@ class UnitTree:
 
     # changes
 
-    def add(self, link: Link, unit: Unit, parent: Place | None, *, repeat: bool = False) -> Place:
-        """Makes the entry. A unit that is there with the same id, place, name and label is left as it is.
+    def snapshot(self, link: Link) -> Snapshot:
+        """All units, from one search."""
+        snapshot = Snapshot()
+        top = self.root(link)
+        if top:
+            snapshot.note(top)
+            for unit in self._many(link, self.base, IS_UNIT)[1:]:
+                above = snapshot.places.get(unit.parent_id or "")
+                if above:
+                    snapshot.note(Place(f"{entries.unit_rdn(unit.label)},{above.dn}", unit))
+        snapshot.domains.update(one.domain for one in self.domains(link))
+        return snapshot
 
-        `repeat`: one with another id too; the place that is returned has it.
+    def add_known(self, link: Link, unit: Unit, snapshot: Snapshot) -> Unit:
+        """`add` for many units: what is there is known, so a unit costs one change and no question.
+
+        A unit that is there with another id is answered with that id, and its children are put below it.
         """
+        parent_id = snapshot.same.get(unit.parent_id, unit.parent_id) if unit.parent_id else None
+        parent = snapshot.places.get(parent_id) if parent_id else None
+        if parent_id and parent is None:
+            raise NotFound(f"{unit.name}: its parent is not there")
+        unit = replace(unit, parent_id=parent_id)
+        there = snapshot.names.get((parent_id, unit.name)) or snapshot.places.get(unit.unit_id)
+        if there:
+            if (there.unit.parent_id, there.unit.name, there.unit.label) != (parent_id, unit.name, unit.label):
+                raise Conflict(f"{unit.name}: exists already")
+            snapshot.same[unit.unit_id] = there.unit.unit_id
+            return there.unit
+        if parent is None and snapshot.places:
+            raise Conflict("there is a root already")
+        if parent:
+            tree.check_place(unit.level, parent.unit)
+        place = self._make(link, unit, parent, new_domain=bool(unit.domain) and unit.domain not in snapshot.domains)
+        snapshot.note(place)
+        return place.unit
+
+    def add(self, link: Link, unit: Unit, parent: Place | None) -> Place:
+        """Makes the entry. A unit that is there with the same id, place, name and label is left as it is."""
         dn = f"{entries.unit_rdn(unit.label)},{parent.dn}" if parent else self.base
         if parent:
             tree.check_place(unit.level, parent.unit)
         there = self._same(link, unit, dn)
         if there:
             return there
-        if repeat and (twin := self._twin(link, unit, dn, parent)):
-            return twin
         self._check_siblings(link, unit, entries.parent_of(dn) if parent else None)
+        return self._make(link, unit, parent, new_domain=bool(unit.domain) and not self.domain_owner(link, unit.domain or ""))
+
+    def _make(self, link: Link, unit: Unit, parent: Place | None, *, new_domain: bool) -> Place:
+        dn = f"{entries.unit_rdn(unit.label)},{parent.dn}" if parent else self.base
         values = entries.unit_values(unit)
-        if unit.domain and not self.domain_owner(link, unit.domain):
-            values["govDomain"] = unit.domain
+        if new_domain:
+            values["govDomain"] = unit.domain or ""
         if parent:
             link.add(dn, entries.UNIT_CLASSES, {**values, "ou": unit.label})
         else:
@@ -192,13 +243,6 @@ class UnitTree:
         if entries.dn_key(place.dn) == entries.dn_key(dn) and (place.unit.name, place.unit.label) == (unit.name, unit.label):
             return place
         raise Conflict(f"{unit.name}: the id is taken")
-
-    def _twin(self, link: Link, unit: Unit, dn: str, parent: Place | None) -> Place | None:
-        entry = link.get(dn, UNIT)
-        if entry is None or (entry.one("displayName"), entry.one("govLabel")) != (unit.name, unit.label):
-            return None
-        path = tree.join_path(parent.unit.path if parent else "", unit.label)
-        return Place(dn, entries.unit_of(entry, parent.unit.unit_id if parent else None, path))
 
     def _check_siblings(self, link: Link, unit: Unit, parent_dn: str | None) -> None:
         if parent_dn is None:
