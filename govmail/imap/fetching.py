@@ -77,15 +77,16 @@ class Plan:
 
     def __init__(self, items: Sequence[Item], *, read_only: bool) -> None:
         plain = [item for item in items if isinstance(item, Plain)]
-        self._bodies = [item for item in items if isinstance(item, BodySection)]
-        self.sees = not read_only and any(not item.peek for item in self._bodies)
+        bodies = [item for item in items if isinstance(item, BodySection)]
+        self._bodies = [(item, item.label + b" ", frozenset(name.lower() for name in item.section.fields)) for item in bodies]
+        self.sees = not read_only and any(not item.peek for item in bodies)
         self._tells_seen = self.sees and Plain.FLAGS not in plain
         self._template = b" ".join([item.value + (b" %d" if item in (Plain.UID, Plain.SIZE) else b" %b") for item in plain])
         self._getters = [_GETTERS[item] for item in plain]
-        top_only = all(not item.section.path and item.section.text in (Text.HEADER, Text.FIELDS, Text.FIELDS_NOT) for item in self._bodies)
-        self.needs_header = bool(self._bodies)
+        top_only = all(not item.section.path and item.section.text in (Text.HEADER, Text.FIELDS, Text.FIELDS_NOT) for item in bodies)
+        self.needs_header = bool(bodies)
         self.needs_body = not top_only
-        self.needs_parts = Plain.BODY in plain or any(item.section.path for item in self._bodies)
+        self.needs_parts = Plain.BODY in plain or any(item.section.path for item in bodies)
         self.needs_contents = self.needs_body or Plain.ENVELOPE in plain or Plain.BODYSTRUCTURE in plain
         self.batch = BATCH_BODIES if self.needs_body else BATCH_CONTENTS if self.needs_contents or self.needs_header else BATCH_FLAGS
 
@@ -122,9 +123,9 @@ class Plan:
             line = b"* %d FETCH (" % number + self._template % tuple([get(source, row) for get in getters])
             if row.uid in seen_now:  # the client must learn of it (RFC 3501 §6.4.5)
                 line += b"%bFLAGS %b" % (b" " if getters else b"", _flags(source, row))
-            for item in self._bodies:
-                line += (b" " if not line.endswith(b"(") else b"") + item.label + b" "
-                value = source.section(row, item)
+            for item, label, fields in self._bodies:
+                line += (b" " if not line.endswith(b"(") else b"") + label
+                value = source.section(row, item, fields)
                 if value is None:
                     line += b"NIL"
                 elif isinstance(value, Span):
@@ -160,8 +161,8 @@ class _Source:
         self._refs: dict[int, BlobRef] = blobs.locate(conn, [one.blob_id for one in self.contents.values()]) if plan.needs_body and ids else {}
         self._plain: tuple[int, bytes] = 0, b""  # the last body read whole
 
-    def section(self, row: StoredMessage, item: BodySection) -> bytes | Span | None:
-        """What one BODY[...] item gives for one message; None = NIL."""
+    def section(self, row: StoredMessage, item: BodySection, fields: frozenset[bytes]) -> bytes | Span | None:
+        """What one BODY[...] item gives for one message; None = NIL. `fields`: its field names in lower case."""
         header = self._headers.get(row.content_id)
         if header is None:
             raise StoreFailed(private=f"content {row.content_id} has no header")
@@ -178,10 +179,9 @@ class _Source:
                 return None
             start, length = span
         if wanted.text in (Text.FIELDS, Text.FIELDS_NOT):
-            names = frozenset(name.lower() for name in wanted.fields)
             octets = self._octets(row, header, start, length)
             assert isinstance(octets, bytes)
-            chosen = mail_header.select(octets, names, exclude=wanted.text is Text.FIELDS_NOT)
+            chosen = mail_header.select(octets, fields, exclude=wanted.text is Text.FIELDS_NOT)
             return chosen if item.partial is None else chosen[item.partial[0] : item.partial[0] + item.partial[1]]
         if item.partial is not None:
             first, most = item.partial
