@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import pwd
 import secrets
@@ -133,11 +134,20 @@ class Engine(ABC):
         """Ask the engine in its own protocol; its version. Raises EngineUnavailable."""
 
     def start(self) -> None:
-        """Write the configuration and start the child. Blocks for some milliseconds. Raises EngineUnavailable, OSError."""
+        """`prepare` and `spawn`."""
+        self.prepare()
+        self.spawn()
+
+    def prepare(self) -> None:
+        """Write what the child needs. Blocks. Raises EngineUnavailable, OSError."""
         if self.path is None:
             raise EngineUnavailable(f"{self.name} is not installed (package {self.package})")
         self._make_directory(self.home)
         self.configure()
+
+    def spawn(self) -> None:
+        """Start the child, in a thread that lives as long as the child should: its end ends the child. Raises OSError."""
+        assert self.path is not None
         with self._open_log() as output:
             self.process = subprocess.Popen(
                 [*self._demote(), self.path, *self.arguments()],
@@ -273,6 +283,7 @@ class RspamdEngine(Engine):
         self._message_octets = message_octets
         self._nameservers = nameservers
         self.warning = "" if nameservers else "no DNS: SPF, DKIM and DMARC of incoming mail are not verified"
+        self._alone = False  # the controller, without workers
         self._client = Rspamd(FilterTable(name="rspamd", kind="rspamd", url=f"http://127.0.0.1:{port}"), hostname="localhost")
 
     def filter_table(self) -> FilterTable:
@@ -281,6 +292,33 @@ class RspamdEngine(Engine):
             name="rspamd", kind="rspamd", url=f"http://127.0.0.1:{self.port}", controller_url=f"http://127.0.0.1:{self.port + 1}",
             password_file=str(secrets_dir(Path()) / "rspamd.password"), workers=32,
         )
+
+    def prepare(self) -> None:
+        """At the first start the controller runs alone until it has made the classifier's databases: workers that make
+        them at the same time find them locked, and do without a classifier from then on (measured with 3.4)."""
+        first = not (self.home / "db" / "bayes.spam.sqlite").exists()
+        self._alone = first
+        super().prepare()
+        if first:
+            self.spawn()
+            self._await_controller()
+            self.stop()
+            self._alone = False
+            super().prepare()
+
+    def _await_controller(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while self.alive and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port + 1, timeout=PROBE_SECONDS)
+            try:
+                connection.request("GET", "/ping")
+                connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            else:
+                return
+            finally:
+                connection.close()
 
     def configure(self) -> None:
         password = _secret(secrets_dir(self.data_dir) / "rspamd.password")
@@ -309,7 +347,7 @@ class RspamdEngine(Engine):
                 # Ours counts a few fields more than the client sent.
                 f"max_message = {self._message_octets + 1024 * 1024};\n"
             ),
-            "worker-normal.inc": f'bind_socket = "127.0.0.1:{self.port}";\ncount = 2;\ntask_timeout = 30s;\n',
+            "worker-normal.inc": "enabled = false;\n" if self._alone else f'bind_socket = "127.0.0.1:{self.port}";\ncount = 2;\ntask_timeout = 30s;\n',
             # No source address is trusted: whoever is on this machine needs the password.
             "worker-controller.inc": (
                 f'bind_socket = "127.0.0.1:{self.port + 1}";\ncount = 1;\nsecure_ip = [];\n'
@@ -507,7 +545,8 @@ class Engines:
     async def _live(self, engine: Engine) -> str:
         """One life of the child, from start to end; why it ended."""
         try:
-            await asyncio.to_thread(engine.start)
+            await asyncio.to_thread(engine.prepare)
+            engine.spawn()
             version = await engine.wait_ready()
             log.info("engine.ready", engine=engine.name, version=version, port=engine.port)
             if engine.warning:

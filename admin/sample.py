@@ -11,22 +11,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+from admin.actions.context import Context
 from directory import passwords
 from directory.model import DirectoryService, NewPerson, NewUnit
-from directory.passwords import PasswordPool
-from directory.samples import DOMAIN, Kind, sample_people, sample_units
+from directory.samples import DOMAIN, sample_people, sample_units
+from directory.samples import Kind as Kind
 from govmail.errors import StoreFailed
 from govmail.mail.address import Address
 from govmail.store import accounts
-from govmail.store.database import Database
 
 PEOPLE: dict[Kind, int] = {"small": 50, "province": 100_000}
 LOGINS = 50  # people who get a password; a slow hash each
+SHOWN = 5  # of these on the terminal
 BATCH = 1000
 LOGINS_FILE = "sample-logins.tsv"
 PENDING_FILE = "sample.pending"
 EVERYBODY = Address("all", DOMAIN)
+
+Tree = Literal["none", "small", "province"]
 
 Progress = Callable[[int, int], None]
 """Called with how many units and people are done, and how many there will be."""
@@ -42,21 +46,23 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was built; `logins` are those in the file."""
+    """What was built; `logins` are those in the file at `path`."""
 
     units: int
     people: int
     logins: tuple[Login, ...]
-    file: Path
+    path: Path
+
+    @property
+    def shown(self) -> list[tuple[str, str]]:
+        """Some addresses and passwords to begin with: the first people of the first units."""
+        return [(one.address, one.password) for one in self.logins[:SHOWN]]
 
 
-async def build(
-    kind: Kind, data_dir: Path, directory: DirectoryService, database: Database, pool: PasswordPool, *,
-    now: int, progress: Progress | None = None,
-) -> Sample | None:
+async def build(ctx: Context, kind: Kind, progress: Progress | None = None) -> Sample | None:
     """Builds the sample; None when the directory is in use already. Raises StoreFailed, DirectoryUnavailable."""
-    pending = data_dir / PENDING_FILE
-    if (await directory.counts()).units and not pending.exists():
+    directory, pending = ctx.directory, ctx.data_dir / PENDING_FILE
+    if await directory.root() is not None and not pending.exists():
         return None
     pending.touch(mode=0o600)
     units = list(sample_units(kind))
@@ -71,11 +77,11 @@ async def build(
     units = [replace(one, unit_id=ids[one.unit_id], parent_id=ids.get(one.parent_id or "")) for one in units]
     people = list(sample_people(units, count))
     given = [passwords.generate() for _ in range(min(LOGINS, count))]
-    hashes = await pool.hash_many(given)
+    hashes = await ctx.hasher.hash_many(given)
     people[: len(given)] = [replace(one, password_hash=encoded) for one, encoded in zip(people, hashes, strict=False)]
     made: list[str] = []
     for batch in _batches(people):
-        made += await _add_people(directory, database, batch, now)
+        made += await _add_people(ctx, batch)
         tell(len(units) + len(made))
     # Somebody that an interrupted build has made already has a password that nobody knows.
     for person_id, encoded in zip(made, hashes, strict=False):
@@ -87,7 +93,8 @@ async def build(
     logins = tuple(
         Login(str(person.address), password, person.name, _path(names, person.unit_id)) for person, password in zip(people, given, strict=False)
     )
-    file = data_dir / LOGINS_FILE
+    file = ctx.data_dir / LOGINS_FILE
+    ctx.cache.invalidate()
     _write(file, logins)
     pending.unlink()
     return Sample(len(units), count, logins, file)
@@ -102,12 +109,12 @@ async def _add_units(directory: DirectoryService, units: list[NewUnit], tell: Ca
     return {one.unit_id: made for one, made in zip(units, result.ids, strict=True)}
 
 
-async def _add_people(directory: DirectoryService, database: Database, people: list[NewPerson], now: int) -> list[str]:
-    result = await directory.add_people(people)
+async def _add_people(ctx: Context, people: list[NewPerson]) -> list[str]:
+    result = await ctx.directory.add_people(people)
     if result.failures:
         first = result.failures[0]
         raise StoreFailed(f"sample: {people[first.row].address}: {first.reason}")
-    await database.write(accounts.create_missing, result.ids, now=now)
+    await ctx.database.write(accounts.create_missing, result.ids, now=ctx.now)
     return list(result.ids)
 
 

@@ -23,6 +23,7 @@ from admin import engines as engine_parts
 from admin import sample as sample_tree
 from admin import setup
 from admin.actions.context import Context
+from admin.bar import Bar
 from admin.engines import Engines
 from admin.texts import choose
 from govmail import datadir, telemetry
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 PROGRAMS = "/usr/sbin:/usr/bin"
 
 
-def up(data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: str = "small") -> int:
+def up(data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: sample_tree.Tree = "small") -> int:
     """One machine, everything. Returns the exit code once a signal has ended it. Raises MailError when it cannot start."""
     data_dir = data_dir.absolute()
     path = datadir.config_file(data_dir)
@@ -81,7 +82,7 @@ def _run(main: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _up(config: Config, data_dir: Path, sample: str) -> None:
+async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree) -> None:
     nameservers = await engine_parts.find_nameservers()
     engines = engine_parts.build(config, data_dir, nameservers=nameservers)
     stopping = asyncio.create_task(_signalled())
@@ -122,7 +123,7 @@ async def _with_engines(config: Config, engines: Engines, stopping: asyncio.Task
 
 
 async def _serve(
-    config: Config, data_dir: Path, welcome: Callable[[], None], *, sample: str = "none", stopping: asyncio.Task[str] | None = None
+    config: Config, data_dir: Path, welcome: Callable[[], None], *, sample: sample_tree.Tree = "none", stopping: asyncio.Task[str] | None = None
 ) -> None:
     stopping = stopping or asyncio.create_task(_signalled())
     parts = await build(config, data_dir)
@@ -157,11 +158,15 @@ async def _signalled() -> str:
     return await came
 
 
-async def _sample(ctx: Context, kind: str) -> None:
-    """The sample tree, once: nothing where the directory has a root already."""
-    if await ctx.directory.root() is not None:
+async def _sample(ctx: Context, kind: sample_tree.Kind) -> None:
+    """The sample tree, once: nothing where the directory is in use already."""
+    bar = Bar(choose("建立示例", "building the sample"))
+    try:
+        logins = await sample_tree.build(ctx, kind, bar.show)
+    finally:
+        bar.close()
+    if logins is None:
         return
-    logins = await sample_tree.build(ctx, kind)
     say(choose(f"示例账号（也在 {logins.path}，仅此一次显示密码）：", f"sample logins (also in {logins.path}; passwords are shown this once):"))
     for address, password in logins.shown:
         say(f"  {address}  {password}")

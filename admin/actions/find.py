@@ -68,8 +68,14 @@ async def require_local_domain(ctx: Context, address: Address) -> None:
 
 
 async def domain_for(ctx: Context, unit: Unit) -> str:
-    """Where new people of the unit get their addresses: its own domain, else that of the nearest unit above."""
+    """Where new people of the unit get their addresses: its own domain, else that of the nearest unit above.
+
+    A unit that answers for a domain without having it as its own counts too, by the first such domain.
+    """
+    answered: dict[str, str] = {}
+    for domain in await ctx.directory.domains():
+        answered.setdefault(domain.unit_id, domain.domain)
     for one in reversed(await ctx.directory.unit_chain(unit.unit_id)):
-        if one.domain:
-            return one.domain
+        if found := one.domain or answered.get(one.unit_id):
+            return found
     raise BadInput(say("domain_none", unit=await path_of(ctx, unit.unit_id)))

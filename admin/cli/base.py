@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from admin.bar import Bar
 from admin.cli.client import Place, ask
-from admin.cli.output import Bar, Column, Printer, clean
+from admin.cli.output import Column, Printer, clean
 from admin.texts import choose, language, say
 from govmail.wire.control import Done, Failure, Frame, Progress, Request, Row
 

@@ -18,7 +18,6 @@ import click
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -153,29 +152,3 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Ta
         # Text: names and subjects are never read as rich markup.
         table.add_row(*(Text(pretty(row.get(column.key), column.kind)) for column in columns))
     return table
-
-
-class Bar:
-    """A progress bar on standard error, where that is a terminal; made at the first sign of progress."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._progress: Progress | None = None
-        self._shown = sys.stderr.isatty()
-
-    def show(self, done: int, total: int) -> None:
-        if not self._shown:
-            return
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                console=Console(stderr=True), transient=True,
-            )
-            self._progress.start()
-            self._progress.add_task(self._label, total=total or None)
-        self._progress.update(self._progress.task_ids[0], completed=done, total=total or None)
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -13,6 +14,8 @@ from admin.cli.base import Command, Run, option, reads, tell
 from admin.cli.client import Place
 from admin.cli.output import Column
 from admin.texts import say
+
+Tree = Literal["none", "small", "province"]
 
 CHECKS = (
     Column("check", "检查", "check"), Column("status", "结果", "result"), Column("milliseconds", "毫秒", "ms", "number"),
@@ -25,12 +28,13 @@ VERSION = (Column("version", "版本", "version"),)
                zh="在本机运行全部组件：引擎作为子进程，数据在 ./var，首次使用时建立示例。")
 @option("--port-offset", type=int, default=2000, show_default=True, help="Added to the standard ports at first use.", zh="首次使用时加在标准端口上的数。")
 @option("--sample", type=click.Choice(["none", "small", "province"]), default="small", show_default=True, help="The sample tree made at first use.", zh="首次使用时建立的示例。")
+@option("--data", type=click.Path(path_type=Path), help="The data directory; as before the command.", zh="数据目录；与写在命令之前相同。")
 @click.pass_obj
-def up(place: Place, port_offset: int, sample: str) -> None:
+def up(place: Place, port_offset: int, sample: Tree, data: Path | None) -> None:
     # Imported here: only this command needs the server's parts.
     from govmail import up as server
 
-    raise SystemExit(server.up(place.data_dir, port_offset=port_offset, sample=sample))
+    raise SystemExit(server.up(data or place.data_dir, port_offset=port_offset, sample=sample))
 
 
 @click.command("serve", cls=Command, help="Run the mail server of the configuration; engines run elsewhere.", zh="按配置运行邮件服务器；引擎另行运行。")
@@ -54,7 +58,8 @@ def doctor(run: Run) -> None:
     try:
         run.rows("doctor", {}, CHECKS, each=checks.append)
     finally:
-        tell(summary(checks))
+        if checks:
+            tell(summary(checks))
 
 
 def summary(checks: Sequence[Mapping[str, Any]]) -> str:

@@ -10,8 +10,7 @@ from tests.unit.admin.conftest import NOW, World
 
 
 async def build(world: World, progress: sample.Progress | None = None) -> sample.Sample | None:
-    ctx = world.ctx
-    return await sample.build("small", ctx.data_dir, ctx.directory, ctx.database, ctx.hasher, now=ctx.now, progress=progress)
+    return await sample.build(world.ctx, "small", progress)
 
 
 async def test_a_small_province_with_people_who_can_log_in(world: World) -> None:
@@ -20,8 +19,8 @@ async def test_a_small_province_with_people_who_can_log_in(world: World) -> None
     assert built is not None
     assert (built.units, built.people, len(built.logins)) == (26, 50, 50)
     assert steps[-1] == (76, 76)
-    assert built.file.stat().st_mode & 0o777 == 0o600
-    header, first, *_ = built.file.read_text("utf-8").splitlines()
+    assert built.path.stat().st_mode & 0o777 == 0o600
+    header, first, *_ = built.path.read_text("utf-8").splitlines()
     assert header.split("\t") == ["address", "password", "name", "unit"]
     address, password, name, unit = first.split("\t")
     authenticator = PasswordAuthenticator(world.ctx.directory, world.ctx.database, world.ctx.hasher, b"k" * 32, DirectoryTable(), clock=lambda: NOW)
@@ -38,9 +37,9 @@ async def test_everybody_and_the_postmaster_can_be_reached(world: World) -> None
 async def test_it_is_built_once(world: World) -> None:
     built = await build(world)
     assert built is not None
-    before = built.file.read_bytes()
+    before = built.path.read_bytes()
     assert await build(world) is None
-    assert built.file.read_bytes() == before
+    assert built.path.read_bytes() == before
 
 
 async def test_a_tree_of_somebodys_own_is_left_alone(world: World) -> None:
