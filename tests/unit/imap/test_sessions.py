@@ -223,6 +223,7 @@ async def test_all_unfinished_messages_together_are_bounded(tmp_path: Path) -> N
         await two.append(b"y" * 900)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 async def test_old_tls_is_refused(stage: Stage) -> None:
     context = client_context()
     context.minimum_version = ssl.TLSVersion.TLSv1

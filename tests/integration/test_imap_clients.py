@@ -1,0 +1,181 @@
+"""Real clients against the IMAP server: curl, mbsync, mutt, imaplib, aioimaplib."""
+
+from __future__ import annotations
+
+import asyncio
+import imaplib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aioimaplib
+import pytest
+
+from tests.kit.imap import ImapClient
+from tests.kit.imap_server import PASSWORD, Stage, running
+
+CLIENT_SECONDS = 60
+LOGIN = "clients@jx.example"
+
+
+def message(number: int, text: str = "text") -> bytes:
+    return f"From: a@jx.example\r\nTo: b@jx.example\r\nSubject: number {number}\r\nMessage-ID: <{number}@jx.example>\r\nDate: Thu, 14 Jan 2027 09:30:00 +0800\r\n\r\n{text} {number}\r\n".encode()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with running("", tmp_path / "data") as stage:
+        yield stage
+
+
+async def run(*command: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None, status: int = 0) -> str:
+    """What the program wrote; it must end with `status`."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=env
+    )
+    async with asyncio.timeout(CLIENT_SECONDS):
+        out, _ = await process.communicate(stdin)
+    text = out.decode("utf-8", "replace")
+    assert process.returncode == status, text
+    return text
+
+
+async def test_curl(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "m.eml").write_bytes(message(1, "斑马鱼"))
+    curl = ("curl", "-sS", "--insecure", "--user", f"{LOGIN}:{PASSWORD}")
+    url = f"imaps://127.0.0.1:{stage.implicit}"
+    await run(*curl, "-T", tmp_path / "m.eml", f"{url}/INBOX")
+    assert "\\Sent" in await run(*curl, url)
+    assert await run(*curl, f"{url}/INBOX;MAILINDEX=1") == message(1, "斑马鱼").decode()
+    assert "* SEARCH 1" in await run(*curl, f"{url}/INBOX?SUBJECT%20%22number%22")
+    clear = f"imap://127.0.0.1:{stage.starttls}"
+    assert "斑马鱼" in await run(*curl, "--ssl-reqd", f"{clear}/INBOX;UID=1;SECTION=TEXT")
+    await run("curl", "-sS", "--user", f"{LOGIN}:wrong", f"imap://127.0.0.1:{stage.plain}/INBOX;UID=1", status=67)
+
+
+async def test_mbsync_converges(stage: Stage, tmp_path: Path) -> None:
+    """Two-way synchronisation: what either side has, both have in the end; flags and removals, too."""
+    local = tmp_path / "local"
+    local.mkdir()
+    (tmp_path / "mbsyncrc").write_text(f"""
+IMAPAccount far
+Host 127.0.0.1
+Port {stage.plain}
+User {LOGIN}
+Pass {PASSWORD}
+SSLType None
+AuthMechs PLAIN
+
+IMAPStore far
+Account far
+
+MaildirStore near
+Path {local}/
+Inbox {local}/INBOX
+SubFolders Verbatim
+
+Channel all
+Far :far:
+Near :near:
+Patterns *
+Create Both
+Remove Both
+Expunge Both
+SyncState *
+""")
+    mbsync = ("mbsync", "-c", tmp_path / "mbsyncrc", "-q", "all")
+    for number in range(1, 30):
+        await stage.deliver(LOGIN, message(number))
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.ok(b"CREATE &mXl27g-/2027")
+        await client.append(message(100), "&mXl27g-/2027", "\\Seen \\Flagged")
+        await run(*mbsync)
+        assert len(files(local / "INBOX")) == 29
+        # both sides change
+        gone, flagged, *_ = sorted(files(local / "INBOX"))
+        gone.unlink()
+        flagged.rename(flagged.parent.parent / "cur" / (re.sub(r":2,.*", "", flagged.name) + ":2,FS"))
+        (local / "INBOX" / "new" / "1.new").write_bytes(message(200).replace(b"\r\n", b"\n"))
+        await client.ok(b"SELECT INBOX")
+        await client.ok(b"STORE 29 +FLAGS (\\Answered)")
+        await client.ok(b"MOVE 28 Archive")
+        await run(*mbsync)
+        await run(*mbsync)
+        await client.ok(b"NOOP")
+        found = await client.ok(b"UID FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        subjects = sorted(int(re.search(rb"number (\d+)", line)[1]) for line in found)  # type: ignore[index]
+    near = files(local / "INBOX")
+    assert sorted(int(re.search(rb"number (\d+)", path.read_bytes())[1]) for path in near) == subjects  # type: ignore[index]
+    assert len(subjects) == 28
+    assert 200 in subjects
+    assert sum(path.name.endswith(":2,FS") for path in near) == 1
+    assert sum("R" in path.name.rpartition(":2,")[2] for path in near) == 1
+    assert len(files(local / "Archive")) == 1
+
+
+def files(maildir: Path) -> list[Path]:
+    return [path for part in ("cur", "new") for path in (maildir / part).iterdir()]
+
+
+async def test_mutt(stage: Stage, tmp_path: Path) -> None:
+    """mutt in batch: it opens INBOX, saves one message elsewhere, deletes another."""
+    for number in (1, 2, 3):
+        await stage.deliver(LOGIN, message(number))
+    (tmp_path / "muttrc").write_text(f"""
+set folder="imap://127.0.0.1:{stage.plain}/"
+set spoolfile="+INBOX"
+set imap_user="{LOGIN}"
+set imap_pass="{PASSWORD}"
+set ssl_starttls=no ssl_force_tls=no
+set header_cache="" confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no
+set sleep_time=0 smart_wrap=no
+push "<limit>~s 2<enter><save-message>=Archive<enter><limit>all<enter><delete-pattern>~s 'number 3'<enter><quit>"
+""")
+    env = {"TERM": "xterm", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    await run("script", "-qec", f"mutt -n -F {tmp_path}/muttrc", "/dev/null", env=env)
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        assert await client.ok(b"STATUS Archive (MESSAGES)") == [b"* STATUS Archive (MESSAGES 1)\r\n"]
+        assert await client.ok(b"STATUS INBOX (MESSAGES)") == [b"* STATUS INBOX (MESSAGES 1)\r\n"]
+
+
+async def test_imaplib(stage: Stage) -> None:
+    await stage.deliver(LOGIN, message(1))
+
+    def talk() -> None:
+        with imaplib.IMAP4("127.0.0.1", stage.plain, timeout=CLIENT_SECONDS) as client:
+            client.login(LOGIN, PASSWORD)
+            assert client.select() == ("OK", [b"1"])
+            assert client.append("INBOX", "\\Seen", imaplib.Time2Internaldate(1_800_000_000), message(2))[0] == "OK"
+            assert client.noop()[0] == "OK"
+            assert client.search(None, "UNSEEN") == ("OK", [b"1"])
+            status, data = client.fetch("2", "(FLAGS INTERNALDATE BODY.PEEK[])")
+            assert status == "OK"
+            assert data[0] is not None
+            assert data[0][1] == message(2)
+            assert client.uid("MOVE", "1", "Trash")[0] == "OK"
+            assert client.expunge()[0] == "OK"
+            assert client.status("Trash", "(MESSAGES)")[1] == [b"Trash (MESSAGES 1)"]
+            assert client.list()[0] == "OK"
+            assert client.namespace()[0] == "OK"
+
+    await asyncio.to_thread(talk)
+
+
+async def test_aioimaplib(stage: Stage) -> None:
+    client = aioimaplib.IMAP4(host="127.0.0.1", port=stage.plain, timeout=CLIENT_SECONDS)
+    await client.wait_hello_from_server()
+    assert (await client.login(LOGIN, PASSWORD)).result == "OK"
+    assert (await client.select("INBOX")).result == "OK"
+    waiting = await client.idle_start(timeout=CLIENT_SECONDS)
+    await stage.deliver(LOGIN, message(7))
+    pushed = await client.wait_server_push()
+    assert b"1 EXISTS" in pushed
+    client.idle_done()
+    await asyncio.wait_for(waiting, CLIENT_SECONDS)
+    fetched = await client.uid("fetch", "1", "(UID BODY.PEEK[])")
+    assert fetched.result == "OK"
+    assert message(7) in [bytes(line) for line in fetched.lines]
+    assert (await client.uid_search("SUBJECT number")).lines[0] == b"1"
+    assert (await client.logout()).result == "OK"

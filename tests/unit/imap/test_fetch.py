@@ -1,0 +1,63 @@
+"""What FETCH sends is well-formed, whatever the mail looks like, and complete, however large the mailbox is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kit.imap import ImapClient
+from tests.kit.imap_server import Stage
+from tests.kit.imap_values import parse_value
+
+LOGIN = "fetch@jx.example"
+
+ODD = [
+    b"",
+    b"\r\n",
+    b"no header at all",
+    b"Subject: only a header",
+    b'From: "\\\\" <a@jx.example>\r\nSubject: "quoted\\"\r\n\r\nx',
+    "From: 王伟 <a@jx.example>\r\nSubject: 公文\r\n\r\n正文".encode("gb18030"),
+    b"Subject: \xff\xfe\x80\r\nTo: <>, , ;\r\n\r\n",
+    b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n--b--',
+    b"Content-Type: multipart/mixed\r\n\r\nno boundary",
+    b"Content-Type: text/plain; name*0*=gb2312''%B9%AB; name*1*=%CE%C4\r\nContent-Disposition: attachment; filename==?gb2312?B?uavOxA==?=\r\n\r\nx",
+    b"bare\nline\nends\n\nbody\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("octets", [one for one in ODD if one], ids=range(1, len(ODD)))
+async def test_odd_mail(stage: Stage, octets: bytes) -> None:
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.append(octets)
+        await client.ok(b"SELECT INBOX")
+        names = [b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"BODY[]", b"BODY[HEADER]", b"BODY[TEXT]", b"BODY[1]"]
+        (rest,) = await client.ok(b"FETCH 1 (" + b" ".join(names) + b" FLAGS)")
+        values: dict[bytes, object] = {}
+        rest = b" " + rest.removeprefix(b"* 1 FETCH (")
+        for name in names:
+            if name == b"BODY[]":  # FLAGS comes before the sections
+                rest = rest.removeprefix(b" FLAGS (\\Seen \\Recent)")
+            assert rest.startswith(b" " + name + b" ")
+            values[name], rest = parse_value(rest[len(name) + 2 :])
+        assert rest == b")\r\n"
+        assert values[b"BODY[]"] == octets
+        assert values[b"BODY[HEADER]"] + values[b"BODY[TEXT]"] == octets  # type: ignore[operator]
+
+
+async def test_batches_join_without_a_seam(stage: Stage) -> None:
+    """More messages than one batch holds, with gaps between their UIDs."""
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.append(b"Subject: one\r\n\r\n" + b"x" * 20_000)
+        await client.ok(b"SELECT INBOX")
+        for _ in range(8):
+            await client.ok(b"COPY 1:* INBOX")
+        await client.ok(b"STORE 2,7,100:110,256 +FLAGS.SILENT (\\Deleted)")
+        await client.ok(b"EXPUNGE")
+        uids = [uid for uid in range(1, 257) if uid not in {2, 7, 256, *range(100, 111)}]
+        for items in (b"UID", b"(UID ENVELOPE)", b"(UID BODY.PEEK[TEXT])", b"(UID BODY[1])"):
+            lines = await client.ok(b"FETCH 1:* " + items)
+            assert [int(line.split(b"UID ")[1].split()[0].rstrip(b")")) for line in lines] == uids
+            assert [int(line.split()[1]) for line in lines] == list(range(1, len(uids) + 1))
+        assert (await client.ok(b"SEARCH UNSEEN")) == [b"* SEARCH\r\n"]
