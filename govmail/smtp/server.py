@@ -12,6 +12,7 @@ RFC 5321 §3.1, RFC 3207, RFC 8314 (implicit TLS).
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from typing import Any, cast
 
@@ -265,6 +266,8 @@ class SmtpServer:
     """All SMTP and submission listeners of one process."""
 
     def __init__(self, services: Services) -> None:
+        # aiosmtpd logs every connection and its AUTH mechanisms; our events say what matters
+        logging.getLogger("mail.log").setLevel(logging.WARNING)
         self.services = services
         self.ports: list[Port] = []
         self._by_person: dict[str, set[Connection]] = {}

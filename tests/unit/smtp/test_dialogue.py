@@ -379,6 +379,18 @@ async def test_a_trickle_does_not_prolong_the_wait(stage: Make) -> None:
         assert reply.result().startswith("421 4.4.2")
 
 
+async def test_a_whole_message_has_its_time(stage: Make) -> None:
+    made = stage(smtp_data_total_seconds=0.2)
+    async with SmtpClient(await made.listen()) as client:
+        await client.hello()
+        await talk(client, [("MAIL FROM:<>", "250"), ("RCPT TO:<lisi@jx.example>", "250"), ("DATA", "354")])
+        reply = asyncio.create_task(client.reply())
+        while not reply.done():
+            await client.send(b"x\r\n")
+            await asyncio.wait([reply], timeout=0.02)
+        assert reply.result().startswith("421 4.4.2")
+
+
 # -- what aiosmtpd would do ---------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from govmail.config import Limits, Listener
 from govmail.delivery.budget import Budget
 from govmail.interfaces import Action, Decision, Resolution, ScanRequest
 from govmail.mail.envelope import Notify
+from govmail.smtp.parsers import ParserPool
 from govmail.smtp.receive import Receiver
 from govmail.smtp.server import SmtpServer
 from govmail.smtp.session import Services
@@ -68,7 +71,7 @@ def hold(
 class House:
     """A whole mail house on SQLite in a directory of its own."""
 
-    def __init__(self, directory: Path, **limits: Any) -> None:
+    def __init__(self, directory: Path, pool: Executor | None = None, **limits: Any) -> None:
         self.limits = Limits(**limits)
         self.people = People()
         for name in ("zhangsan", "lisi", "wangwu"):
@@ -87,6 +90,7 @@ class House:
             hold=hold,
             clock=lambda: NOW,
             new_id=lambda: f"q{next(ids)}",
+            pool=pool,
         )
         self.spool = directory / "spool"
         self.server = SmtpServer(
@@ -280,6 +284,32 @@ async def test_large_messages(house: House, octets: int) -> None:
     assert (await house.send(["lisi@jx.example", "wangwu@jx.example"], OUTSIDE + body)).startswith("250")
     (stored,) = await house.mailbox("lisi")
     assert stored.endswith(OUTSIDE + body)
+
+
+async def test_very_large_messages_are_read_by_another_process(tmp_path: Path) -> None:
+    body = b"".join(b"%075d\r\n" % number for number in range(30_000))
+    with ParserPool(1) as pool:
+        async for house in _house(tmp_path, pool=pool, memory_octets=65536, process_parse_octets=65536):
+            assert (await house.send(["lisi@jx.example"], OUTSIDE + body)).startswith("250")
+            (stored,) = await house.mailbox("lisi")
+            assert stored.endswith(OUTSIDE + body)
+            with pytest.raises(BrokenExecutor):
+                await asyncio.get_running_loop().run_in_executor(pool, os.abort)
+            assert (await house.send(["lisi@jx.example"], OUTSIDE + body)).startswith("250")
+            assert len(await house.mailbox("lisi")) == 2
+
+
+class DyingPool(Executor):
+    def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor())
+        return future
+
+
+async def test_a_message_that_kills_its_parser_is_deferred(tmp_path: Path) -> None:
+    async for house in _house(tmp_path, pool=DyingPool(), memory_octets=65536, process_parse_octets=65536):
+        assert (await house.send(["lisi@jx.example"], OUTSIDE + b"x\r\n" * 50_000)).startswith("451 4.7.1")
+        assert await house.mailbox("lisi") == []
 
 
 async def test_binary_becomes_text(house: House) -> None:
