@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +35,7 @@ from govmail.jobs.runner import JobRunner
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
 from govmail.relay.route import SystemDns
+from govmail.smtp.parsers import ParserPool
 from govmail.smtp.receive import Receiver
 from govmail.smtp.server import SmtpServer
 from govmail.smtp.session import Services
@@ -80,7 +79,7 @@ class Parts:
     jobs: JobRunner
     imap: ImapServer
     smtp: SmtpServer
-    parsers: ProcessPoolExecutor
+    parsers: ParserPool
     ports: dict[str, int]
 
     async def kick(self, directory_id: str) -> int:
@@ -117,9 +116,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
     queue = QueueRunner(config, database, resolver, relay, clock=clock, alone=not url.startswith("postgresql"))
     budget = Budget(limits.inflight_octets)
-    # Spawned, not forked: a fork of a process with threads may hang. Idle processes cost nothing; the first is
-    # started by the first message that needs it.
-    parsers = ProcessPoolExecutor(max_workers=PARSERS, mp_context=multiprocessing.get_context("spawn"))
+    parsers = ParserPool(PARSERS)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
         new_id=new_queue_id, pool=parsers,
