@@ -63,7 +63,7 @@ class LdapDirectory:
         self._clock = clock
         self._ids = ids
         self._pool = Pool(Server(config.url, config.bind_dn, password, ca_file, config.timeout_seconds), config.pool)
-        self._units = UnitTree(config.base)
+        self._units = UnitTree(config.base, remember=config.positive_seconds)
         self._accounts = Accounts(self._units, self._limits, [Address.parse(text) for text in config.administrators])
 
     async def _ask(self, fn: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

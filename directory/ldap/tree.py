@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,9 @@ from directory.ldap.entries import IS_UNIT, UNIT, both, equals
 from directory.ldap.pool import ADD, DELETE, ONE, REPLACE, SUBTREE, Entry, Link
 from directory.model import MailDomain, Unit
 from govmail.errors import BadInput, Conflict, NotFound
+
+FEW = 20  # units asked for one by one; more are found by one search over all units
+MOST_IDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,11 @@ class Snapshot:
 class UnitTree:
     """The units below one base DN."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, remember: float = 60.0) -> None:
+        """`remember`: seconds for which it is known which unit lies at a DN."""
         self.base = base
+        self._remember = remember
+        self._ids: dict[str, tuple[str, float]] = {}  # DN key -> govId, until when
 
     # questions
 
@@ -87,19 +94,30 @@ class UnitTree:
 
     def id_at(self, link: Link, dn: str) -> str:
         """govId of the unit at a DN; NotFound when it moved away this moment."""
-        entry = link.get(dn, ["govId"])
-        if entry is None:
+        found = self.ids_at(link, [dn])
+        if not found:
             raise NotFound(f"unit at {dn}: not found")
-        return entry.one("govId")
+        return next(iter(found.values()))
 
     def ids_at(self, link: Link, dns: Iterable[str]) -> dict[str, str]:
-        """DN key -> govId of the units at these DNs: one by one when they are few, else from one search."""
+        """DN key -> govId of the units at these DNs: one by one when they are few, else from one search.
+
+        What was found lately is not asked again, and forgotten when a unit is moved, renamed or removed here.
+        """
+        now = time.monotonic()
         wanted = {entries.dn_key(dn): dn for dn in dns}
-        if len(wanted) <= 20:
-            found = {key: link.get(dn, ["govId"]) for key, dn in wanted.items()}
-            return {key: entry.one("govId") for key, entry in found.items() if entry}
-        units = link.search(self.base, SUBTREE, IS_UNIT, ["govId"])
-        return {key: entry.one("govId") for entry in units if (key := entries.dn_key(entry.dn)) in wanted}
+        known = {key: found[0] for key in wanted if (found := self._ids.get(key)) and now < found[1]}
+        missing = wanted.keys() - known.keys()
+        if not missing:
+            return known
+        if len(missing) <= FEW:
+            got = {key: entry.one("govId") for key in missing if (entry := link.get(wanted[key], ["govId"]))}
+        else:
+            got = {entries.dn_key(entry.dn): entry.one("govId") for entry in link.search(self.base, SUBTREE, IS_UNIT, ["govId"])}
+        if len(self._ids) + len(got) > MOST_IDS:
+            self._ids.clear()
+        self._ids.update((key, (unit_id, now + self._remember)) for key, unit_id in got.items())
+        return known | {key: got[key] for key in missing if key in got}
 
     def children(self, link: Link, unit_id: str) -> list[Unit]:
         """Organs, then regions, each by label."""
@@ -269,6 +287,7 @@ class UnitTree:
             moved = f"{entries.unit_rdn(wanted.label)},{parent_dn}"
             if entries.dn_key(moved) != entries.dn_key(dn):
                 link.rename(dn, entries.unit_rdn(wanted.label), parent_dn)
+                self._ids.clear()
                 dn = moved
         if (wanted.name, wanted.label) != (old.unit.name, old.unit.label):
             link.modify(dn, {"displayName": [(REPLACE, [wanted.name])], "govLabel": [(REPLACE, [wanted.label])]})
@@ -289,6 +308,7 @@ class UnitTree:
         if entry and entry.all("govDomain"):
             raise BadInput(f"{place.unit.name}: there are still domains in it")
         link.delete(place.dn)
+        self._ids.clear()
 
     # domains
 

@@ -61,6 +61,11 @@ def _rows(conn: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
+def _can_be(key: str) -> bool:
+    """Whether the database can be asked for it at all: PostgreSQL's text holds no NUL."""
+    return "\0" not in key
+
+
 # -- units --------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +85,7 @@ def root(conn: Connection) -> dict[str, Any] | None:
 
 def get_unit(conn: Connection, unit_id: str) -> dict[str, Any]:
     """Raises NotFound."""
-    found = _rows(conn, select(*_UNIT).where(unit.c.unit_id == unit_id))
+    found = _rows(conn, select(*_UNIT).where(unit.c.unit_id == unit_id)) if _can_be(unit_id) else []
     if not found:
         raise NotFound(f"unit {unit_id}: not found")
     return found[0]
@@ -267,7 +272,7 @@ def is_local(conn: Connection, name: str) -> bool:
 def get_people(conn: Connection, person_ids: Collection[str]) -> list[dict[str, Any]]:
     """Those of the ids that are people, each with `addresses` as it is displayed: primary first, then by key."""
     found: list[dict[str, Any]] = []
-    for batch in batches(person_ids):
+    for batch in batches(filter(_can_be, person_ids)):
         found += _with_addresses(conn, _rows(conn, select(*_PERSON).where(person.c.person_id.in_(batch))))
     return found
 
@@ -495,7 +500,7 @@ def get_groups(conn: Connection, condition: ColumnElement[bool]) -> list[dict[st
 
 def get_group(conn: Connection, group_id: str) -> dict[str, Any]:
     """Raises NotFound."""
-    found = get_groups(conn, group_.c.group_id == group_id)
+    found = get_groups(conn, group_.c.group_id == group_id) if _can_be(group_id) else []
     if not found:
         raise NotFound(f"group {group_id}: not found")
     return found[0]

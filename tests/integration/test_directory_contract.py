@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from govmail.interfaces import PersonState
 from govmail.mail.address import Address
 from govmail.store import accounts, ledger
 from govmail.store.database import Database
+from tests.kit.postgres import PostgresServer, running_postgres
 from tests.kit.slapd import Slapd
 
 LIMITS = Limits(group_depth=5, group_members=50)
@@ -60,9 +62,31 @@ class World:
         self.now += timedelta(**by)
 
 
-@pytest.fixture(params=["local", "ldap"])
-def slapd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Slapd | None]:
-    if request.param == "local":
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "local-postgresql", "ldap"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty database."""
+    if kind != "local-postgresql":
+        yield "sqlite://"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def slapd(kind: str, tmp_path: Path) -> Iterator[Slapd | None]:
+    if kind != "ldap":
         yield None
         return
     server = Slapd(tmp_path / "slapd")
@@ -72,8 +96,8 @@ def slapd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Slapd | No
 
 
 @pytest.fixture
-async def world(slapd: Slapd | None, tmp_path: Path) -> AsyncIterator[World]:
-    database = Database.open("sqlite://", data_dir=tmp_path)
+async def world(slapd: Slapd | None, url: str, tmp_path: Path) -> AsyncIterator[World]:
+    database = Database.open(url, data_dir=tmp_path)
     worlds: list[World] = []
     directory = make_directory(database, slapd, lambda: worlds[0].now if worlds else START)
     await directory.prepare()
@@ -107,8 +131,8 @@ async def test_a_unit_is_found_as_it_was_made(world: World) -> None:
     assert await world.directory.root() == world.province
 
 
-async def test_a_fresh_directory_has_no_root(slapd: Slapd | None, tmp_path: Path) -> None:
-    database = Database.open("sqlite://", data_dir=tmp_path)
+async def test_a_fresh_directory_has_no_root(slapd: Slapd | None, url: str, tmp_path: Path) -> None:
+    database = Database.open(url, data_dir=tmp_path)
     directory = make_directory(database, slapd, lambda: START)
     await directory.prepare()
     assert await directory.root() is None
@@ -246,6 +270,36 @@ async def test_many_units_and_the_second_time_nothing_happens(world: World) -> N
     second = await world.directory.add_units(again)
     assert second.ids == tuple(one.unit_id for one in [*counties, *offices])
     assert (await world.directory.counts()).units == 63
+
+
+async def test_a_random_walk_keeps_one_tree_without_orphans_and_cycles(world: World) -> None:
+    directory = world.directory
+    chance = random.Random(20161227)
+    for step in range(80):
+        units = await directory.subtree(world.province.unit_id)
+        one, other = chance.choice(units), chance.choice(units)
+        try:
+            match chance.randrange(4):
+                case 0:
+                    await directory.add_unit(NewUnit(f"单位{step}", f"u{step % 9}", one.unit_id, max(one.level, chance.randint(1, 4))))
+                case 1:
+                    await directory.move_unit(one.unit_id, other.unit_id)
+                case 2:
+                    await directory.rename_unit(one.unit_id, name=f"名{chance.randrange(9)}", label=f"u{chance.randrange(9)}")
+                case 3:
+                    await directory.remove_unit(one.unit_id)
+        except (BadInput, Conflict):
+            pass
+    after = {unit.unit_id: unit for unit in await directory.subtree(world.province.unit_id)}
+    assert len(after) == (await directory.counts()).units
+    assert [unit.unit_id for unit in after.values() if unit.parent_id is None] == [world.province.unit_id]
+    for unit in after.values():
+        parent = after.get(unit.parent_id or "")
+        assert unit.path == (f"{parent.path}{unit.label}/" if parent else f"/{unit.label}/")
+        assert parent is None or parent.level <= unit.level
+        assert await directory.unit(unit.unit_id) == unit
+    assert len({(unit.parent_id, unit.name) for unit in after.values()}) == len(after)
+    assert len({unit.path for unit in after.values()}) == len(after)
 
 
 # -- people -------------------------------------------------------------------------------------------------------
