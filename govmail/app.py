@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from govmail.config import BadConfig, Config, Listener, read_secret
 from govmail.control import ControlServer, context_of
 from govmail.datadir import secrets_dir
 from govmail.delivery.budget import Budget
+from govmail.delivery.ids import id_source
 from govmail.imap.server import ImapServer, make_tls_context
 from govmail.jobs.runner import JobRunner
 from govmail.queue.runner import QueueRunner
@@ -48,16 +48,6 @@ PARSERS = 1  # processes that parse messages over Limits.process_parse_octets
 def utc_now() -> datetime:
     """The clock of the wall."""
     return datetime.now(UTC)
-
-
-def new_queue_id() -> str:
-    """Short, sortable by time, unique: 9 digits of milliseconds in base 32 and 5 of chance."""
-    value = (time.time_ns() // 1_000_000 << 25) | secrets.randbits(25)
-    digits = []
-    while value:
-        value, digit = divmod(value, 32)
-        digits.append("0123456789abcdefghjkmnpqrstvwxyz"[digit])
-    return "".join(reversed(digits))
 
 
 @dataclass(slots=True)
@@ -98,6 +88,7 @@ class Parts:
 async def build(config: Config, data_dir: Path) -> Parts:
     """Everything that a server consists of. The caller holds the lock. Raises BadConfig, StoreFailed."""
     limits, clock, bus = config.limits, utc_now, LocalBus()
+    new_id = id_source(clock, secrets.randbits)
     url = read_secret(data_dir / config.store.url_file) if config.store.url_file else config.store.url
     spool = data_dir / "spool"
     for directory in (spool, secrets_dir(data_dir)):
@@ -114,19 +105,19 @@ async def build(config: Config, data_dir: Path) -> Parts:
     quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
     password_file = config.queue.smarthost_password_file
     relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
-    queue = QueueRunner(config, database, resolver, relay, clock=clock, alone=not url.startswith("postgresql"))
+    queue = QueueRunner(config, database, resolver, relay, clock=clock, new_id=new_id, alone=not url.startswith("postgresql"))
     budget = Budget(limits.inflight_octets)
     parsers = ParserPool(PARSERS)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
-        new_id=new_queue_id, pool=parsers,
+        new_id=new_id, pool=parsers,
     )  # fmt: skip
-    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_queue_id)
+    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id)
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
         jobs=JobRunner(config, database, clock=clock),
-        imap=ImapServer(config, database, authenticator, bus, budget=budget, clock=clock),
+        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, pool=parsers, clock=clock),
         smtp=SmtpServer(services), parsers=parsers, ports={},
     )  # fmt: skip
 
