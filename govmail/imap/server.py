@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -76,12 +77,18 @@ class ImapServer:
         bus: Bus,
         *,
         budget: Budget | None = None,
+        spool: Path | None = None,
+        pool: Executor | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        """`budget` is shared with SMTP. `spool`: directory for messages on their way, the system's if None. `pool`:
+        processes that parse messages over Limits.process_parse_octets; without it a thread does."""
         self.limits: Limits = config.limits
         self.database = database
         self.authenticator = authenticator
         self.bus = bus
+        self.spool = spool
+        self.pool = pool
         self.budget = budget or Budget(config.limits.inflight_octets)
         self.wheel = Wheel()
         self.maps = SharedMaps()

@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from govmail.config import Limits
-from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, SyntaxProblem
+from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, StoreFailed, SyntaxProblem
 from govmail.imap import flags as names
 from govmail.imap.state import Result
 from govmail.mail.message import Message
-from govmail.mail.mime import digest_message
+from govmail.mail.mime import Digest, digest_message
 from govmail.store import contents, mailboxes, messages
 from govmail.store.blobs import BlobFiles
 from govmail.store.values import NewContent
@@ -52,7 +54,7 @@ async def take(session: Session, literal: MessageLiteral) -> Result:
         session.framer.accept()
         if literal.waits:
             session.write(b"+ go on\r\n")
-        upload = _Upload(session.server.limits, literal.size)
+        upload = _Upload(session.server.limits, literal.size, session.server.spool)
         try:
             return await _store(session, command, upload)
         finally:
@@ -101,7 +103,7 @@ async def _store(session: Session, command: commands.Append, upload: _Upload) ->
             raise SyntaxProblem("unexpected literal after the message")
     server = session.server
     message = await upload.finish()
-    content = await prepare(message, server.limits, server.database.blobs)
+    content = await prepare(message, server.limits, server.database.blobs, server.pool)
     bits, keywords = names.split(command.flags)
     now = server.now()
     internal_date = int(command.when.timestamp()) if command.when else now
@@ -115,15 +117,22 @@ async def _store(session: Session, command: commands.Append, upload: _Upload) ->
     return Result(b"OK", "", responses.append_uid(result.uidvalidity, result.uid))
 
 
-async def prepare(message: Message, limits: Limits, files: BlobFiles) -> NewContent:
-    """The message ready to be stored; large ones are read in a thread."""
+async def prepare(message: Message, limits: Limits, files: BlobFiles, pool: Executor | None = None) -> NewContent:
+    """The message ready to be stored; large ones are read in a thread, very large ones in another process."""
+    read = partial(digest_message, message, limits=limits)
     if message.size <= limits.inline_parse_octets:
-        return _prepare(message, limits, files)
-    return await asyncio.to_thread(_prepare, message, limits, files)
+        return _store_ready(read(), message, limits, files)
+    if pool is not None and message.path is not None and message.size > limits.process_parse_octets:
+        try:
+            digest = await asyncio.get_running_loop().run_in_executor(pool, read)
+        except BrokenExecutor:
+            raise StoreFailed(private="the parser process died") from None
+    else:
+        digest = await asyncio.to_thread(read)
+    return await asyncio.to_thread(_store_ready, digest, message, limits, files)
 
 
-def _prepare(message: Message, limits: Limits, files: BlobFiles) -> NewContent:
-    digest = digest_message(message, limits=limits)
+def _store_ready(digest: Digest, message: Message, limits: Limits, files: BlobFiles) -> NewContent:
     body: bytes | Iterator[bytes]
     if message.data is not None:
         body = message.data[digest.header_size :]
@@ -135,9 +144,10 @@ def _prepare(message: Message, limits: Limits, files: BlobFiles) -> NewContent:
 class _Upload:
     """A message on its way: in memory up to Limits.memory_octets, else in a spool file."""
 
-    __slots__ = ("_file", "_path", "_pending", "_pieces", "_spooled")
+    __slots__ = ("_file", "_path", "_pending", "_pieces", "_spool", "_spooled")
 
-    def __init__(self, limits: Limits, size: int) -> None:
+    def __init__(self, limits: Limits, size: int, spool: Path | None) -> None:
+        self._spool = spool
         self._pieces: list[bytes] = []
         self._pending = 0
         self._spooled = size > limits.memory_octets
@@ -156,7 +166,7 @@ class _Upload:
 
     def _write(self, pieces: list[bytes]) -> None:
         if self._file is None:
-            descriptor, name = tempfile.mkstemp(prefix="govmail-append-")
+            descriptor, name = tempfile.mkstemp(prefix="append-", dir=self._spool)
             self._file, self._path = open(descriptor, "wb"), Path(name)  # noqa: SIM115 - closed by finish or discard
         self._file.writelines(pieces)
 
