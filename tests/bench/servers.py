@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol
 
 from common import DOMAIN, PASSWORD, user_address
@@ -193,7 +194,11 @@ class Peer:
         return [int(self._script(name, "pid")) for name in ("postfix.sh", "dovecot.sh")]
 
     def _script(self, name: str, verb: str) -> str:
-        done = subprocess.run([str(HERE / "peers" / name), verb], env=self._environment, capture_output=True)
-        if done.returncode:
-            sys.exit(f"{name} {verb}: {done.stderr.decode()}{done.stdout.decode()}")
-        return done.stdout.decode().strip()
+        with TemporaryFile() as output:  # not a pipe: daemons would hold it open
+            command = [str(HERE / "peers" / name), verb]
+            code = subprocess.run(command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+            output.seek(0)
+            text = output.read().decode().strip()
+        if code:
+            sys.exit(f"{name} {verb}: {text}")
+        return text
