@@ -165,3 +165,13 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "doctor_warnings": ("可用，{count} 项警告", "works, {count} warnings"),
     "doctor_failed": ("{count} 项失败", "{count} checks failed"),
 }
+
+# Words that results hold, as a Chinese terminal shows them; programs always get the English ones.
+WORDS: dict[str, str] = {
+    "active": "在用", "suspended": "暂停", "disabled": "停用",
+    "added": "已新建", "exists": "已存在", "extended": "已补充", "error": "有误",
+    "done": "完成", "refused": "拒绝", "failed": "失败", "ok": "正常", "warning": "警告",
+    "ready": "待发", "leased": "发送中", "held": "保留", "released": "已放行", "deleted": "已删除", "expired": "已过期",
+    "retried": "已重试", "missing": "不存在", "virus": "病毒", "spam": "垃圾邮件", "policy": "规则",
+    "person": "人员", "group": "邮件组", "remote": "外部", "local": "本地", "list": "邮件组", "bounce": "退信",
+}  # fmt: skip

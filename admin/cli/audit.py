@@ -9,9 +9,9 @@ from admin.cli.output import Column
 
 ENTRIES = (
     Column("seq", "序号", "no", "number"), Column("at", "时间", "time", "time"), Column("actor", "操作者", "actor"), Column("act", "操作", "act"),
-    Column("target", "对象", "target", wide=True), Column("result", "结果", "result"),
+    Column("target", "对象", "target"), Column("result", "结果", "result", "word"),
 )
-VERIFIED = (Column("text", "结果", "result", wide=True), Column("entries", "条数", "entries", "number"))
+VERIFIED = (Column("text", "结果", "result"), Column("entries", "条数", "entries", "number"))
 
 
 @click.group(cls=Group, help="The audit trail.", zh="审计记录。")

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from admin.texts import say
 from govmail import datadir
-from govmail.config import load
 from govmail.errors import MailError
 from govmail.wire.control import REPLY_OCTETS, Done, Failure, Frame, Request, decode_frame, encode
+
+if TYPE_CHECKING:
+    from admin.actions.context import Actor
 
 CONNECT_SECONDS = 5.0
 START_SECONDS = 10.0  # a server that holds the lock opens its socket within this
@@ -50,11 +52,16 @@ def ask(place: Place, request: Request, data: bytes, handle: Callable[[Frame], N
     if not place.config_path.is_file():
         raise MailError(say("no_config", path=place.config_path))
     deadline = time.monotonic() + START_SECONDS
+    actor: Actor | None = None
     while True:
         connection = connect(place.data_dir)
         if connection is not None:
             with connection:
                 return ask_server(connection, request, data, handle)
+        # Imported here: the server's parts cost most of a second, and only a command without a server needs them.
+        from admin.cli import alone
+
+        actor = actor or alone.become_owner(place.data_dir)
         try:
             lock = datadir.take_lock(place.data_dir)
         except datadir.DataDirBusy as error:
@@ -66,7 +73,7 @@ def ask(place: Place, request: Request, data: bytes, handle: Callable[[Frame], N
         except OSError as error:
             raise MailError(say("not_yours", path=place.data_dir, reason=os.strerror(error.errno or 0))) from error
         try:
-            return asyncio.run(_ask_here(place, request, data, handle))
+            return asyncio.run(alone.ask_here(place.config_path, actor, request, data, handle))
         finally:
             lock.release()
 
@@ -118,30 +125,3 @@ def _frames(connection: socket.socket) -> Iterator[Frame]:
     with connection.makefile("rb") as stream:
         while line := stream.readline(REPLY_OCTETS):
             yield decode_frame(line)
-
-
-async def _ask_here(place: Place, request: Request, data: bytes, handle: Callable[[Frame], None]) -> Done | Failure:
-    # Imported here: the server's parts cost most of a second, and only a command without a server needs them.
-    from admin.actions.context import Actor
-    from admin.actions.perform import perform
-    from govmail import app, control, telemetry
-
-    telemetry.configure("warning", pretty=sys.stderr.isatty())
-    last: list[Done | Failure] = []
-
-    async def emit(frame: Frame) -> None:
-        if isinstance(frame, Done | Failure):
-            last.append(frame)
-        else:
-            handle(frame)
-
-    async def lines() -> AsyncIterator[bytes]:
-        for line in data.removesuffix(b"\n").split(b"\n") if data else ():
-            yield line.removesuffix(b"\r")
-
-    parts = await app.build(load(place.config_path), place.data_dir)
-    try:
-        await perform(control.context_of(parts), Actor.of_uid(os.getuid(), "cli"), request, emit, lines())
-    finally:
-        await parts.close()
-    return last[-1]

@@ -7,8 +7,8 @@ import click
 from admin.cli.base import Group, Run, option, reads, writes
 from admin.cli.output import Column
 
-ADDED = (Column("domain", "邮件域", "domain"), Column("status", "结果", "status"), Column("unit", "单位", "unit", wide=True))
-DOMAINS = (Column("domain", "邮件域", "domain"), Column("unit", "单位", "unit", wide=True))
+ADDED = (Column("domain", "邮件域", "domain"), Column("status", "结果", "status", "word"), Column("unit", "单位", "unit"))
+DOMAINS = (Column("domain", "邮件域", "domain"), Column("unit", "单位", "unit"))
 
 
 @click.group(cls=Group, help="Domains whose mail stays here.", zh="本系统的邮件域。")

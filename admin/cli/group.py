@@ -8,14 +8,14 @@ from admin.cli.base import Group, Run, option, read_file, reads, writes
 from admin.cli.output import Column
 
 ADDED = (
-    Column("address", "地址", "address"), Column("status", "结果", "status"), Column("members", "成员", "members", "number"),
-    Column("unit", "单位", "unit", wide=True),
+    Column("address", "地址", "address"), Column("status", "结果", "status", "word"), Column("members", "成员", "members", "number"),
+    Column("unit", "单位", "unit"),
 )
 GROUPS = (
     Column("address", "地址", "address"), Column("name", "名称", "name"), Column("members", "成员", "members", "number"),
-    Column("unit", "单位", "unit", wide=True),
+    Column("unit", "单位", "unit"),
 )
-MEMBERS = (Column("address", "地址", "address"), Column("kind", "类型", "kind"), Column("name", "名称", "name"))
+MEMBERS = (Column("address", "地址", "address"), Column("kind", "类型", "kind", "word"), Column("name", "名称", "name"))
 
 
 @click.group(cls=Group, help="Groups: one address, many people.", zh="邮件组：一个地址，多名人员。")

@@ -21,22 +21,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from admin.texts import choose
+from admin.texts import WORDS, choose, language
 
 PAGE = 500  # rows of one table; widths are measured per page
 
-Kind = Literal["text", "number", "octets", "time", "list"]
+Kind = Literal["text", "number", "octets", "time", "word"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A key of a row, its heading in both languages and how its values are written. `wide`: may be folded."""
+    """A key of a row, its heading in both languages and how its values are written. `hidden`: not in tables, for its width."""
 
     key: str
     zh: str
     en: str
     kind: Kind = "text"
-    wide: bool = False
+    hidden: bool = False
 
 
 def clean(text: str) -> str:
@@ -68,7 +68,9 @@ def pretty(value: Any, kind: Kind = "text") -> str:
     if value is None:
         return "–"
     if kind == "time":
-        return datetime.fromtimestamp(float(value), UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(float(value), UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    if kind == "word" and language() == "zh":
+        return WORDS.get(str(value), clean(str(value)))
     if kind == "octets":
         return octets(int(value))
     if isinstance(value, list | tuple):
@@ -117,7 +119,7 @@ class Printer:
             click.echo(choose("（无）", "(none)"))
 
     def _print_page(self, columns: Sequence[Column]) -> None:
-        Console().print(table_of(self._page, columns))
+        Console().print(table_of(self._page, [column for column in columns if not column.hidden]))
         self._page.clear()
 
     def one(self, value: Mapping[str, Any], columns: Sequence[Column]) -> None:

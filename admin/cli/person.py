@@ -10,19 +10,19 @@ from admin.cli.base import Group, Run, complain, option, read_file, read_passwor
 from admin.cli.output import Column
 from admin.texts import say
 
-ADDED = (Column("address", "地址", "address"), Column("status", "结果", "status"), Column("password", "密码", "password"))
+ADDED = (Column("address", "地址", "address"), Column("status", "结果", "status", "word"), Column("password", "密码", "password"))
 PEOPLE = (
-    Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit", wide=True),
-    Column("title", "职务", "title"), Column("state", "状态", "state"), Column("person_id", "编号", "id"),
+    Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit"),
+    Column("title", "职务", "title"), Column("state", "状态", "state", "word"), Column("person_id", "编号", "id", hidden=True),
 )
 DETAIL = (
     Column("address", "地址", "address"), Column("aliases", "别名", "aliases"), Column("name", "姓名", "name"), Column("pinyin", "拼音", "pinyin"),
-    Column("unit", "单位", "unit"), Column("title", "职务", "title"), Column("state", "状态", "state"),
+    Column("unit", "单位", "unit"), Column("title", "职务", "title"), Column("state", "状态", "state", "word"),
     Column("quota_octets", "容量上限", "quota", "octets"), Column("used_octets", "已用", "used", "octets"),
     Column("messages", "邮件", "messages", "number"), Column("person_id", "编号", "id"),
 )
 PASSWORD = (Column("address", "地址", "address"), Column("password", "密码", "password"))
-STATE = (Column("address", "地址", "address"), Column("state", "状态", "state"), Column("connections", "结束的连接", "connections ended", "number"))
+STATE = (Column("address", "地址", "address"), Column("state", "状态", "state", "word"), Column("connections", "结束的连接", "connections ended", "number"))
 
 
 @click.group(cls=Group, help="People and their mailboxes.", zh="人员及其邮箱。")

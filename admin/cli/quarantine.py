@@ -8,15 +8,15 @@ from admin.cli.base import Group, Run, option, reads, writes
 from admin.cli.output import Column
 
 ITEMS = (
-    Column("item_id", "编号", "no", "number"), Column("held", "拦截时间", "held", "time"), Column("reason", "原因", "reason"),
-    Column("sender", "发件人", "sender"), Column("recipients", "收件人", "recipients"), Column("subject", "主题", "subject", wide=True),
+    Column("item_id", "编号", "no", "number"), Column("held", "拦截时间", "held", "time"), Column("reason", "原因", "reason", "word"),
+    Column("sender", "发件人", "sender"), Column("recipients", "收件人", "recipients"), Column("subject", "主题", "subject"),
 )
 DETAIL = (
-    Column("item_id", "编号", "no"), Column("queue_id", "队列号", "queue id"), Column("reason", "原因", "reason"), Column("held", "拦截时间", "held", "time"),
+    Column("item_id", "编号", "no"), Column("queue_id", "队列号", "queue id"), Column("reason", "原因", "reason", "word"), Column("held", "拦截时间", "held", "time"),
     Column("expires", "到期", "expires", "time"), Column("sender", "发件人", "sender"), Column("subject", "主题", "subject"),
     Column("size", "大小", "size", "octets"), Column("findings", "检查结果", "findings"), Column("recipients", "收件人", "recipients"),
 )
-CHANGED = (Column("item_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("status", "结果", "status"))
+CHANGED = (Column("item_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("status", "结果", "status", "word"))
 
 
 @click.group(cls=Group, help="Mail that the filters have held.", zh="隔离区。")

@@ -8,18 +8,18 @@ from admin.cli.base import Group, Run, option, reads, writes
 from admin.cli.output import Column
 
 ENTRIES = (
-    Column("entry_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("state", "状态", "state"),
+    Column("entry_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("state", "状态", "state", "word"),
     Column("next_attempt", "下次尝试", "next attempt", "time"), Column("attempts", "次数", "attempts", "number"),
-    Column("last_text", "最近的答复", "last answer", wide=True),
+    Column("last_text", "最近的答复", "last answer"),
 )
 DETAIL = (
-    Column("entry_id", "编号", "no"), Column("queue_id", "队列号", "queue id"), Column("kind", "类型", "kind"), Column("sender", "发件人", "sender"),
-    Column("recipient", "收件人", "recipient"), Column("state", "状态", "state"), Column("created", "入队", "queued", "time"),
+    Column("entry_id", "编号", "no"), Column("queue_id", "队列号", "queue id"), Column("kind", "类型", "kind", "word"), Column("sender", "发件人", "sender"),
+    Column("recipient", "收件人", "recipient"), Column("state", "状态", "state", "word"), Column("created", "入队", "queued", "time"),
     Column("next_attempt", "下次尝试", "next attempt", "time"), Column("expires", "放弃时间", "given up", "time"),
     Column("last_code", "答复码", "code"), Column("last_status", "状态码", "status"), Column("last_text", "最近的答复", "last answer"),
     Column("tries", "历次尝试", "attempts"),
 )
-CHANGED = (Column("entry_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("status", "结果", "status"))
+CHANGED = (Column("entry_id", "编号", "no", "number"), Column("recipient", "收件人", "recipient"), Column("status", "结果", "status", "word"))
 
 
 @click.group(cls=Group, help="Mail that waits to go on.", zh="待发队列。")

@@ -18,8 +18,8 @@ from admin.texts import say
 Tree = Literal["none", "small", "province"]
 
 CHECKS = (
-    Column("check", "检查", "check"), Column("status", "结果", "result"), Column("milliseconds", "毫秒", "ms", "number"),
-    Column("text", "说明", "remark", wide=True),
+    Column("check", "检查", "check"), Column("status", "结果", "result", "word"), Column("milliseconds", "毫秒", "ms", "number"),
+    Column("text", "说明", "remark"),
 )
 VERSION = (Column("version", "版本", "version"),)
 

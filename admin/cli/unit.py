@@ -10,13 +10,13 @@ from admin.cli.base import Group, Run, complain, option, read_file, reads, write
 from admin.cli.output import Column, pretty
 from admin.texts import say
 
-ADDED = (Column("path", "单位", "unit", wide=True), Column("status", "结果", "status"))
+ADDED = (Column("path", "单位", "unit"), Column("status", "结果", "status", "word"))
 UNITS = (
-    Column("path", "单位", "unit", wide=True), Column("label", "标签", "label"), Column("level", "级", "level", "number"),
-    Column("line", "条线", "line"), Column("domain", "邮件域", "domain"), Column("unit_id", "编号", "id"),
+    Column("path", "单位", "unit"), Column("label", "标签", "label"), Column("level", "级", "level", "number"),
+    Column("line", "条线", "line"), Column("domain", "邮件域", "domain"), Column("unit_id", "编号", "id", hidden=True),
 )
 DETAIL = (
-    Column("path", "单位", "unit"), Column("label", "标签", "label"), Column("level", "级", "level"), Column("kind", "类型", "kind"),
+    Column("path", "单位", "unit"), Column("label", "标签", "label"), Column("level", "级", "level"), Column("kind", "类型", "kind", "word"),
     Column("line", "条线", "line"), Column("code", "代码", "code"), Column("rank", "级别", "rank"), Column("domain", "邮件域", "domain"),
     Column("keeper", "管理员", "keeper"), Column("children", "下级单位", "units below"), Column("people", "人员", "people"),
     Column("groups", "邮件组", "groups"), Column("unit_id", "编号", "id"),
@@ -78,7 +78,7 @@ def tree(run: Run, **given: Any) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     remarks = "  ".join(pretty(row[key]) for key in ("label", "domain") if row[key])
-    return f"{'    ' * (row['depth'] - 1)}{'└── ' if row['depth'] else ''}{pretty(row['name'])}  ({remarks})"
+    return f"{'    ' * row['depth']}{pretty(row['name'])}  ({remarks})"
 
 
 @unit.command("show", help="One unit.", zh="显示一个单位。")
