@@ -86,7 +86,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         shutil.chown(directory, "postgres", "postgres")
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     data = directory / "data"
-    initdb = [programs / "initdb", "--pgdata", data, "--username=govmail", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    initdb = [str(programs / "initdb"), f"--pgdata={data}", "--username=govmail", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     subprocess.run(initdb, cwd=directory, check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS, **identity)
     options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     with (directory / "log").open("wb") as log:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
+    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -70,18 +74,21 @@ class OneAccount(RuleBasedStateMachine):
         self.transaction = conn.begin()
         self.savepoint = conn.exec_driver_sql("SAVEPOINT example")
         self.account_id = accounts.ensure(conn, "li", now=NOW).account_id
-        self.reference = {
+        self.reference: dict[int, Box] = {
             one.mailbox_id: Box(one.mailbox_id, one.name) for one in mailboxes.list_all(conn, self.account_id) if one.name in ("INBOX", "Trash")
         }
-        self.followers = {one: Follower() for one in self.reference}
+        self.followers: dict[int, Follower] = {one: Follower() for one in self.reference}
         self.names = 0
 
     def teardown(self) -> None:
         self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT example")
         self.transaction.rollback()
 
-    @initialize(target=boxes)
-    def inbox(self) -> Box:
+    @initialize(target=boxes, marks=st.lists(flags, min_size=5, max_size=8))
+    def inbox(self, marks: list[int]) -> Box:
+        for number, its_flags in enumerate(marks):
+            self.deliver(self.reference[1], number % 4, its_flags)
+        self.follow(self.reference[1])
         return self.reference[1]
 
     @initialize(target=boxes)
@@ -124,6 +131,7 @@ class OneAccount(RuleBasedStateMachine):
         for uid in expected:
             del box.messages[uid]
 
+    @precondition(lambda self: len(self.reference) < 4)
     @rule(target=boxes)
     def create(self) -> Box:
         self.names += 1
@@ -133,13 +141,13 @@ class OneAccount(RuleBasedStateMachine):
         return box
 
     @rule(target=boxes, box=boxes)
-    def rename(self, box: Box) -> Box:
+    def rename(self, box: Box) -> Box | MultipleResults[Box]:
         self.names += 1
         new = f"box-{self.names}"
         mailboxes.rename(self.conn, self.account_id, box.name, new, now=NOW)
         if box.mailbox_id != accounts.INBOX_ID:
             box.name = new
-            return box
+            return multiple()
         made = mailboxes.get(self.conn, self.account_id, new)
         moved = self.reference[made.mailbox_id] = Box(made.mailbox_id, new, box.uid_next, box.messages)
         self.followers[made.mailbox_id] = Follower()
@@ -164,7 +172,11 @@ class OneAccount(RuleBasedStateMachine):
     def forget_history(self) -> None:
         collect.history(self.conn, after=0, upto=self.account_id, now=NOW + collect.HISTORY_SECONDS + 1)
 
-    @rule(box=boxes)
+    @rule()
+    def follow_all(self) -> None:
+        for box in self.reference.values():
+            self.follow(box)
+
     def follow(self, box: Box) -> None:
         """A client that applies the answer has what is there."""
         known = self.followers[box.mailbox_id]
@@ -205,8 +217,8 @@ def test_one_account_is_as_the_reference(url: str, tmp_path: Path) -> None:
         migrate.to_head(engine)
     with engine.connect() as conn:
         run_state_machine_as_test(
-            lambda: OneAccount(conn),
+            cast(type[OneAccount], lambda: OneAccount(conn)),
             settings=settings(
-                max_examples=15 if url else 40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=10 if url else 50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
