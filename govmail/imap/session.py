@@ -222,7 +222,7 @@ class Session(asyncio.Protocol):
         if view is None:
             self._heard = max(self._heard, hint.modseq)
         elif hint.modseq > view.modseq and (not hint.mailbox_ids or view.mailbox_id in hint.mailbox_ids):
-            view.stale = True
+            view.heard = max(view.heard, hint.modseq)
             if self._idle_tag and self._task is None:
                 self._start(NEWS)
 
@@ -453,7 +453,7 @@ class Session(asyncio.Protocol):
         return self.tls or self.port.allow_plain_login
 
     def set_view(self, view: SelectedView) -> None:
-        view.stale = self._heard > view.modseq
+        view.heard = self._heard
         self.view = view
 
     async def leave_mailbox(self) -> None:
@@ -467,9 +467,11 @@ class Session(asyncio.Protocol):
         """Ask the store what has changed, and say it."""
         view = self.view
         assert view is not None
-        view.stale = False
+        heard = view.heard
         news = await self.server.database.read(changes.since, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
         await self.tell(news, expunges=expunges, with_uid=with_uid)
+        if view.heard == heard:
+            view.heard = 0  # settled, even if the hint was not about this mailbox; a later one is still to be asked about
 
     async def tell(self, news: MailboxChanges, *, expunges: bool, with_uid: bool, own: frozenset[int] = frozenset()) -> None:
         """Say what has changed. A mailbox that is gone ends the connection (RFC 2180 §3.3)."""

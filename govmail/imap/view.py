@@ -151,8 +151,13 @@ class SelectedView:
     recent_from: int
     names: FlagNames
     claimed: int  # UIDs below it are claimed as \Recent in the store
-    stale: bool = False  # a hint has come that tells of a later modseq
+    heard: int = 0  # the modseq of the last hint that has not been settled
     vanished: Ranges = ()  # expunged by others, not yet said; still in `uids`
+
+    @property
+    def stale(self) -> bool:
+        """Whether a hint tells of something later than what is known here."""
+        return self.heard > self.modseq
 
     def resolve(self, numbers: Ranges) -> Ranges:
         """UIDs of a resolved set of sequence numbers, without those that are known to be gone."""
@@ -187,7 +192,6 @@ class SelectedView:
                 yield self.flags_line(number, change, with_uid=with_uid)
         self.modseq = news.modseq
         self.uid_next = max(self.uid_next, news.uid_next)
-        self.stale = False
 
     def _numbers(self, uids: Ranges) -> Ranges:
         return normalise([(self.uids.number(low), self.uids.number(high)) for low, high in intersect(uids, self.uids.ranges)])
