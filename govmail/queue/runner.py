@@ -52,13 +52,14 @@ class QueueRunner:
 
     def __init__(
         self, config: Config, database: Database, resolver: Resolver, relay: Relay, *, clock: Clock, alone: bool,
-        rng: random.Random | None = None, new_id: Callable[[], str] = new_queue_id,
+        rng: random.Random | None = None, new_id: Callable[[], str] = new_queue_id, poll_seconds: float = POLL_SECONDS,
     ) -> None:  # fmt: skip
         self._settings = config.queue
         self._batch = config.limits.relay_recipients
         self._database = database
         self._clock = clock
         self._alone = alone
+        self._poll = poll_seconds
         self._owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._worker = Worker(
             config, database, resolver, relay, owner=self._owner, clock=clock, rng=rng or random.SystemRandom(), new_id=new_id
@@ -149,7 +150,7 @@ class QueueRunner:
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(POLL_SECONDS):
+            async with asyncio.timeout(self._poll):
                 await self._news.wait()
         except TimeoutError:
             pass

@@ -45,7 +45,7 @@ class Peer:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to have been said or taken."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

@@ -101,7 +101,7 @@ class Postfix:
 
     def wait_for(self, user: str, count: int = 1) -> list[bytes]:
         """The same, when there are that many. Blocks."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while len(found := self.mails(user)) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError((self.root / "log").read_text())
@@ -156,7 +156,7 @@ def _make_queue(spool: Path, data: Path) -> None:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], root: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:

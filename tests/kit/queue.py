@@ -68,7 +68,7 @@ class House:
 
     def __init__(self, tmp_path: Path, directory: Directory, port: int = 1, **settings: Any) -> None:
         self.path, self.directory = tmp_path, directory
-        waits = {"command_seconds": 5.0, "data_seconds": 5.0, "connect_seconds": 5.0}
+        waits = {"command_seconds": 60.0, "data_seconds": 60.0, "connect_seconds": 60.0}
         self.config = Config(hostname="mail.jx.example", queue=Queue(port=port, **(waits | settings)))
         self.time = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
         self.database = Database.open("", data_dir=tmp_path, durable=False, readers=1)
@@ -86,14 +86,16 @@ class House:
         return f"made{self.count}"
 
     def runner(self, *, alone: bool = True) -> QueueRunner:
+        """It does not poll: what it does, it does at once or because it was woken."""
         relay = Relay(self.config, Hosts(), rng=random.Random(1))
         return QueueRunner(
-            self.config, self.database, self.directory, relay, clock=self.clock, alone=alone, rng=random.Random(1), new_id=self.new_id
+            self.config, self.database, self.directory, relay, clock=self.clock, alone=alone, rng=random.Random(1), new_id=self.new_id,
+            poll_seconds=3600.0,
         )
 
     async def work(self, **later: float) -> None:
         self.time += timedelta(**later)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await self.runner().run_due()
 
     async def enqueue(self, *entries: NewEntry, sender: str = "zhang@jx.example", octets: bytes = MESSAGE, **more: Any) -> str:
