@@ -84,15 +84,23 @@ def url(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def slapd(kind: str, tmp_path: Path) -> Iterator[Slapd | None]:
-    if kind != "ldap":
-        yield None
-        return
-    server = Slapd(tmp_path / "slapd")
+@pytest.fixture(scope="module")
+def running_slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    server = Slapd(tmp_path_factory.mktemp("ldap") / "slapd")
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def slapd(kind: str, request: pytest.FixtureRequest) -> Iterator[Slapd | None]:
+    """An empty LDAP server, or None."""
+    if kind != "ldap":
+        yield None
+        return
+    server: Slapd = request.getfixturevalue("running_slapd")
+    yield server
+    server.empty()
 
 
 @pytest.fixture

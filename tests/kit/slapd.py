@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from directory import slapd
+from directory.ldap.pool import SUBTREE, Link, Server
 from govmail.config import DirectoryTable
 
 BASE = "ou=agencies,dc=jx,dc=example"
@@ -73,6 +74,13 @@ class Slapd:
     def resume(self) -> None:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
+
+    def empty(self) -> None:
+        """Takes every entry away, leaves first."""
+        link = Link(Server(self.url, slapd.admin_dn(self.base), self.password))
+        for entry in sorted(link.search(slapd.suffix_of(self.base), SUBTREE, "(objectClass=*)", []), key=lambda entry: -entry.dn.count(",")):
+            link.delete(entry.dn)
+        link.close()
 
     def stop(self) -> None:
         if self._process is not None:
