@@ -142,7 +142,7 @@ keys = st.recursive(
 
 @given(keys)
 def test_search_keys_come_back(key: search.Key) -> None:
-    assert read(parser.search, b" " + search.print_key(key)) == c.Search(key)
+    assert read(parser.search, b" CHARSET UTF-8 " + search.print_key(key)) == c.Search(key)
 
 
 @given(st.binary(max_size=60).filter(lambda octets: b"\0" not in octets))
