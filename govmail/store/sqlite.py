@@ -56,7 +56,7 @@ def make_engine(path: Path | None, *, durable: bool) -> Engine:
             # Copying the WAL into the file costs two syncs and a write per distinct page: rarely, in larger pieces.
             "wal_autocheckpoint=4000",  # pages: 32 MB
             "journal_size_limit=67108864",
-            "cache_size=-65536",  # KB per connection
+            "cache_size=-65536",  # KB; of the writer
             "mmap_size=0",  # a disk error under mmap is a SIGBUS, which would end the whole server
             "temp_store=MEMORY",
             # Foreign keys are not declared: every reference is kept by the functions of the store, in one transaction,
@@ -128,6 +128,7 @@ class SqliteBackend:
     def _read_loop(self, conn: Connection) -> None:
         with conn:
             driver(conn).execute("PRAGMA query_only=ON")
+            driver(conn).execute("PRAGMA cache_size=-16384")  # KB; the system's page cache serves all readers
             while taken := self._reads.take():
                 for job in taken:
                     if job.startable():
