@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from directory.model import Group, Unit
 from govmail.errors import BadInput, Conflict, NotFound
 from govmail.mail.address import Address
 
-BATCH = 500
+BATCH = 1000  # members looked up, or written, together
+SINGLY = 500  # members that are asked for one by one
+LOOKUPS = 8  # questions to the directory at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,22 @@ async def add(
         await require_local_domain(ctx, wanted)
         owner = await _unit_for(ctx, wanted, unit)
         require(actor, "group.add", owner.unit_id)
-        listed = await _members(ctx, members, lines)
+        listed = await _ids(ctx, await _members(ctx, members, lines))
         if not listed:
             raise BadInput(say("members_none"))
         note.detail.update(unit_id=owner.unit_id, members=len(listed))
         group = await _existing(ctx, wanted)
         if not dry_run:
-            if group is None:
-                group = await ctx.directory.add_group(owner.unit_id, wanted, name or wanted.local, members=listed)
-                status = "added"
-            else:
-                before = len(group.members)
-                group = await ctx.directory.add_members(group.group_id, listed)
-                status = "exists" if len(group.members) == before else "extended"
+            before = len(group.members) if group else -1
+            # In pieces: one transaction with 100,000 rows would hold up every delivery.
+            for start in range(0, len(listed), BATCH):
+                piece = listed[start : start + BATCH]
+                if group is None:
+                    group = await ctx.directory.add_group(owner.unit_id, wanted, name or wanted.local, members=piece)
+                else:
+                    group = await ctx.directory.add_members(group.group_id, piece)
+            assert group is not None
+            status = "added" if before < 0 else "exists" if len(group.members) == before else "extended"
             ctx.cache.invalidate()
             note.detail["group_id"] = group.group_id
             return GroupAdded(str(wanted), status, await path_of(ctx, group.unit_id), len(group.members))
@@ -111,6 +117,49 @@ async def _members(ctx: Context, given: Sequence[str], lines: AsyncIterator[byte
         if len(found) > ctx.config.limits.group_members:
             raise BadInput(say("members_many", limit=ctx.config.limits.group_members))
     return list(found.values())
+
+
+async def _ids(ctx: Context, members: Sequence[str]) -> list[str]:
+    """Members as the directory names them: people and groups by their ids, addresses elsewhere as they are.
+
+    Raises BadInput for an address of ours that nobody has.
+    """
+    local: dict[str, bool] = {}
+    gate = asyncio.Semaphore(LOOKUPS)
+    people = await _everybody(ctx) if len(members) > SINGLY else {}
+
+    async def find(text: str) -> str:
+        address = address_of(text)
+        if address.domain not in local:
+            local[address.domain] = await ctx.directory.is_local_domain(address.domain)
+        if not local[address.domain]:
+            return str(address)
+        if address.key in people:
+            return people[address.key]
+        async with gate:
+            try:
+                return (await ctx.directory.person_by_address(address)).person_id
+            except NotFound:
+                pass
+            try:
+                return (await ctx.directory.group_by_address(address)).group_id
+            except NotFound as error:
+                raise BadInput(say("member_bad", member=text, reason=say("person_unknown", person=text))) from error
+
+    found: list[str] = []
+    for start in range(0, len(members), BATCH):
+        found += await asyncio.gather(*(find(one) for one in members[start : start + BATCH]))
+    return found
+
+
+async def _everybody(ctx: Context) -> dict[str, str]:
+    """The ids of all people by their addresses, a page at a time: less work than thousands of single questions."""
+    root = await ctx.directory.root()
+    ids: dict[str, str] = {}
+    if root is not None:
+        async for page in ctx.directory.people(root.unit_id, subtree=True, page=BATCH):
+            ids.update((address.key, person.person_id) for person in page for address in person.addresses)
+    return ids
 
 
 async def list_groups(ctx: Context, actor: Actor, *, unit: str | None = None) -> AsyncIterator[GroupRow]:

@@ -7,7 +7,6 @@ name, and changes nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,14 +16,13 @@ from admin.actions.person import PersonAdded, free_address, holder
 from admin.actions.table import TableRow, read_table
 from admin.texts import say
 from directory import naming, passwords, tree
-from directory.model import NewPerson, Unit, new_id
+from directory.model import NewPerson, Person, Unit, new_id
 from govmail.errors import BadInput, Conflict, MailError
 from govmail.mail.address import Address
 from govmail.store import accounts
 from govmail.wire.control import Done, Progress
 
 BATCH = 250  # rows hashed and written together, and between two audit entries
-LOOKUPS = 8  # questions to the directory at the same time
 COLUMNS = ("name", "unit", "address", "password", "title")
 
 
@@ -48,6 +46,7 @@ class _Known:
         self._known: dict[str, tuple[Unit, str] | BadInput] = {}
         self._domains: dict[str, str] = {}
         self._local: dict[str, bool] = {}
+        self._people: dict[str, dict[str, Person]] = {}  # unit -> address key -> person who was there before this import
         self._namesakes: dict[tuple[str, str], list[Address]] = {}
 
     async def find(self, path: str) -> tuple[Unit, str]:
@@ -76,6 +75,14 @@ class _Known:
             self._local[domain] = await self._ctx.directory.is_local_domain(domain)
         return self._local[domain]
 
+    async def people(self, unit_id: str) -> Mapping[str, Person]:
+        """Who was in the unit before this import, by all their addresses; read a page at a time, once per unit."""
+        if unit_id not in self._people:
+            found = self._people[unit_id] = {}
+            async for page in self._ctx.directory.people(unit_id):
+                found.update((address.key, person) for person in page for address in person.addresses)
+        return self._people[unit_id]
+
     async def namesake(self, name: str, unit: Unit) -> Address | None:
         """The next person of that name in the unit who was there before this import; None when there are no more.
 
@@ -83,8 +90,7 @@ class _Known:
         """
         key = (name, unit.unit_id)
         if key not in self._namesakes:
-            people = await self._ctx.directory.search_people(name, unit_id=unit.unit_id)
-            there = [one.primary for one in people if (one.name, one.unit_id) == key]
+            there = {one.primary for one in (await self.people(unit.unit_id)).values() if one.name == name}
             self._namesakes[key] = sorted(there, key=lambda one: (len(one.local), one.local), reverse=True)
         return self._namesakes[key].pop() if self._namesakes[key] else None
 
@@ -122,12 +128,15 @@ async def _add_batch(ctx: Context, batch: list[TableRow], known: _Known, seen: d
             seats.append(await _seat(ctx, row, known, seen))
         except MailError as error:
             answers[row.number] = _failed(row, error.public)
-    fresh = []
-    for seat, there in zip(seats, await _look_up(ctx, seats), strict=True):
-        if there is None:
-            fresh.append(seat)
+    fresh: list[_Seat] = []
+    for seat in seats:
+        there = (await known.people(seat.new.unit_id)).get(seat.new.address.key)
+        if there is not None and there.name == seat.new.name:
+            answers[seat.row.number] = _answer(seat, "exists", show=False)
+        elif dry_run and (taken := await _taken(ctx, seat)):
+            answers[seat.row.number] = _failed(seat.row, taken)
         else:
-            answers[seat.row.number] = there
+            fresh.append(seat)
     if dry_run:
         answers.update((seat.row.number, _answer(seat, "added", show=False)) for seat in fresh)
     elif fresh:
@@ -167,24 +176,16 @@ async def _seat(ctx: Context, row: TableRow, known: _Known, seen: dict[str, int]
     return _Seat(row, new, password, path, generated)
 
 
-async def _look_up(ctx: Context, seats: list[_Seat]) -> list[PersonAdded | None]:
-    """For each seat the answer, if its address is in use already."""
-    gate = asyncio.Semaphore(LOOKUPS)
-
-    async def ask(seat: _Seat) -> PersonAdded | None:
-        async with gate:
-            try:
-                person = await holder(ctx, seat.new.address)
-                if person is None:
-                    return None
-                if (person.name, person.unit_id) == (seat.new.name, seat.new.unit_id):
-                    return _answer(seat, "exists", show=False)
-                path = await path_of(ctx, person.unit_id)
-                raise Conflict(say("seat_exists_elsewhere", unit=path, name=person.name))
-            except Conflict as error:
-                return _failed(seat.row, say("row_error", row=seat.row.number, field="address", reason=error.public))
-
-    return list(await asyncio.gather(*(ask(seat) for seat in seats)))
+async def _taken(ctx: Context, seat: _Seat) -> str:
+    """Why the row cannot have its address: somebody else has it; "" when nobody has."""
+    try:
+        person = await holder(ctx, seat.new.address)
+    except Conflict as error:
+        return say("row_error", row=seat.row.number, field="address", reason=error.public)
+    if person is None:
+        return ""
+    reason = say("seat_exists_elsewhere", unit=await path_of(ctx, person.unit_id), name=person.name)
+    return say("row_error", row=seat.row.number, field="address", reason=reason)
 
 
 async def _make(ctx: Context, seats: list[_Seat]) -> Mapping[int, PersonAdded]:
@@ -202,8 +203,8 @@ async def _make(ctx: Context, seats: list[_Seat]) -> Mapping[int, PersonAdded]:
         elif result.ids[index]:
             answers[seat.row.number] = _answer(seat, "exists", show=False)
         else:
-            reason = say("row_error", row=seat.row.number, field="address", reason=reasons.get(index, ""))
-            answers[seat.row.number] = _failed(seat.row, reason)
+            why = say("row_error", row=seat.row.number, field="address", reason=reasons.get(index, ""))
+            answers[seat.row.number] = _failed(seat.row, await _taken(ctx, seat) or why)
     return answers
 
 

@@ -102,7 +102,7 @@ class Run:
     ) -> dict[str, Any]:
         """An act with one result, which is printed and returned. `flatten`: a field whose own fields are shown beside the others."""
         value: dict[str, Any] = self._ask(act, arguments, data, lambda frame: None).value
-        self.printer.one({**value, **value.pop(flatten)} if flatten else value, columns)
+        self.printer.one({**value, **value[flatten]} if flatten and not self.as_json else value, columns)
         self._say_dry_run()
         return value
 

@@ -232,3 +232,18 @@ async def test_errors_speak_the_language_of_the_request(world: World) -> None:
 
 async def snapshot(world: World) -> list[object]:
     return [await world.do(act) for act in ("unit.list", "person.list", "domain.list", "group.list", "mailbox.list")]
+
+
+async def test_a_large_group_is_made_in_pieces(world: World) -> None:
+    await world.province()
+    table = "name\taddress\tpassword\n" + "".join(f"人{n}\tu{n}@jx.example\tpass\n" for n in range(1200))
+    await world.do("person.add_many", {"unit": ORGAN}, data=table.encode())
+    members = "".join(f"u{n}@jx.example\n" for n in range(1200)) + "someone@elsewhere.example\n"
+    added = await world.do("group.add", {"address": "many@jx.example"}, data=members.encode())
+    assert (added["status"], added["members"]) == ("added", 1201)
+    assert len((await world.ctx.directory.resolve(Address.parse("many@jx.example"))).targets) == 1200
+    assert (await world.do("group.add", {"address": "many@jx.example"}, data=members.encode()))["status"] == "exists"
+    wrong = await world.refused("group.add", {"address": "other@jx.example"}, data=(members + "nobody@jx.example\n").encode())
+    assert wrong.code == 2
+    assert "nobody@jx.example" in wrong.text
+    assert [one["address"] for one in await world.do("group.list")] == ["many@jx.example"]
