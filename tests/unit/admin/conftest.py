@@ -34,6 +34,7 @@ class World:
     """The context, and what acts did to the parts around it."""
 
     ctx: Context
+    resolver: CachedResolver
     kicked: list[str] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     kicking: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,12 +96,12 @@ async def make_world(data_dir: Path) -> AsyncIterator[World]:
 
     config = Config()
     quarantine = Quarantine(database, FilterChain(config.filters, (), ()), config, clock=lambda: NOW, spool_dir=data_dir / "spool")
-    world = World(
-        Context(
-            config=config, data_dir=data_dir, database=database, directory=directory, cache=CachedResolver(directory, DirectoryTable()),
-            hasher=pool, quarantine=quarantine, kick=kick, clock=lambda: NOW, wake_queue=lambda: world.woken.append("queue"),
-        )
-    )
+    resolver = CachedResolver(directory, DirectoryTable())
+    ctx = Context(
+        config=config, data_dir=data_dir, database=database, directory=directory, cache=resolver, hasher=pool,
+        quarantine=quarantine, kick=kick, clock=lambda: NOW, wake_queue=lambda: world.woken.append("queue"),
+    )  # fmt: skip
+    world = World(ctx, resolver)
     world.may_kick.set()
     yield world
     await pool.close()

@@ -101,13 +101,13 @@ async def test_disable_ends_logins_and_connections_at_once(world: World) -> None
     password = (await world.do("person.passwd", {"person": address}))["password"]
     authenticator = PasswordAuthenticator(world.ctx.directory, world.ctx.database, world.ctx.hasher, b"k" * 32, DirectoryTable(), clock=lambda: NOW)
     principal = await authenticator.authenticate(address, password, "127.0.0.1")
-    assert (await world.ctx.cache.resolve(Address.parse(address))).exists
+    assert (await world.resolver.resolve(Address.parse(address))).exists
     result = await world.do("person.disable", {"person": address})
     assert result == {"address": address, "state": "disabled", "connections": 2}
     assert world.kicked == [principal.directory_id]
     with pytest.raises(AuthenticationFailed):
         await authenticator.authenticate(address, password, "127.0.0.1")
-    resolution = await world.ctx.cache.resolve(Address.parse(address))
+    resolution = await world.resolver.resolve(Address.parse(address))
     assert (resolution.exists, resolution.disabled) == (False, True)
     await world.do("person.enable", {"person": address})
     await authenticator.authenticate(address, password, "127.0.0.1")
@@ -116,7 +116,7 @@ async def test_disable_ends_logins_and_connections_at_once(world: World) -> None
 async def test_a_suspended_person_still_receives(world: World) -> None:
     await world.province()
     await world.do("person.disable", {"person": "zhangsan@fgw.gz.jx.example", "receive": True})
-    assert (await world.ctx.cache.resolve(Address.parse("zhangsan@fgw.gz.jx.example"))).exists
+    assert (await world.resolver.resolve(Address.parse("zhangsan@fgw.gz.jx.example"))).exists
     assert (await world.do("person.show", {"person": "zhangsan@fgw.gz.jx.example"}))["state"] == "suspended"
 
 
@@ -129,7 +129,7 @@ async def test_a_group_takes_members_from_options_and_input_and_grows(world: Wor
     assert (grown["status"], grown["members"]) == ("extended", 3)
     kinds = {one["address"]: one["kind"] for one in await world.do("group.show", {"group": "all@jx.example"})}
     assert kinds == {"zhangsan@fgw.gz.jx.example": "person", "lisi@fgw.gz.jx.example": "person", "someone@elsewhere.example": "remote"}
-    assert len((await world.ctx.cache.resolve(Address.parse("all@jx.example"))).targets) == 2
+    assert len((await world.resolver.resolve(Address.parse("all@jx.example"))).targets) == 2
 
 
 async def test_a_bad_member_is_named_with_its_row_and_nothing_is_made(world: World) -> None:

@@ -24,7 +24,7 @@ def lines(rows: list[dict[str, object]], width: int = 80) -> list[str]:
 
 def test_tables_with_chinese_fit_80_columns_and_lose_nothing() -> None:
     unit = "江西省/赣州市/章贡区/发展和改革委员会/固定资产投资科"
-    rows = [{"address": f"ouyangzhenhua{n}@fgw.ganzhou.jx.example", "name": "欧阳振华", "unit": unit, "octets": 12345678} for n in range(3)]
+    rows: list[dict[str, object]] = [{"address": f"ouyangzhenhua{n}@fgw.ganzhou.jx.example", "name": "欧阳振华", "unit": unit, "octets": 12345678} for n in range(3)]
     with speaking("zh"):
         printed = lines(rows)
     assert max(cell_len(line) for line in printed) <= 80
@@ -34,7 +34,7 @@ def test_tables_with_chinese_fit_80_columns_and_lose_nothing() -> None:
 
 
 def test_columns_align_by_cells_not_characters() -> None:
-    rows = [{"address": "a@b.example", "name": name, "unit": "x", "octets": 1} for name in ("李", "欧阳振华", "Li")]
+    rows: list[dict[str, object]] = [{"address": "a@b.example", "name": name, "unit": "x", "octets": 1} for name in ("李", "欧阳振华", "Li")]
     printed = [line for line in lines(rows) if "a@b.example" in line]
     ends = {cell_len(line[: line.index("1 B")]) for line in printed}
     assert len(ends) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import click
 import pytest
@@ -76,3 +77,11 @@ def test_help_speaks_the_language(path: tuple[str, ...], command: click.Command)
         page = command.get_help(context)
     assert page.startswith("Usage: ")
     assert not HAN.search(page.replace("江西省/赣州市/发改委", "").replace("发改", "").replace("政府", ""))
+
+
+def test_no_text_is_left_over_and_none_is_missing() -> None:
+    root = Path(__file__).parents[3]
+    files = [path for part in ("admin", "govmail") for path in (root / part).rglob("*.py")]
+    said = {key for path in files for key in re.findall(r'\bsay\(\s*"(\w+)"', path.read_text("utf-8"))}
+    assert said & set(CATALOGUE) == set(CATALOGUE)
+    assert {key for path in (root / "admin").rglob("*.py") for key in re.findall(r'\bsay\(\s*"(\w+)"', path.read_text("utf-8"))} <= set(CATALOGUE)
