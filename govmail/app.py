@@ -31,7 +31,8 @@ from govmail.datadir import secrets_dir
 from govmail.delivery.budget import Budget
 from govmail.delivery.ids import id_source
 from govmail.imap.server import ImapServer, make_tls_context
-from govmail.jobs.runner import JobRunner
+from govmail.jobs.dkim import Keys
+from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
 from govmail.relay.route import SystemDns
@@ -116,7 +117,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
-        jobs=JobRunner(config, database, clock=clock),
+        jobs=JobRunner(config, database, clock=clock, jobs=(*standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make))),
         imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, pool=parsers, clock=clock),
         smtp=SmtpServer(services), parsers=parsers, ports={},
     )  # fmt: skip

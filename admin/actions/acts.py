@@ -24,6 +24,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "person.enable": person.enable,
     "domain.add": domain.add,
     "domain.list": domain.list_domains,
+    "domain.dns": domain.dns,
     "group.add": group.add,
     "group.list": group.list_groups,
     "group.show": group.show,

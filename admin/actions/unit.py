@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from admin.actions.context import BAD_INPUT, Actor, Context, require
+from admin.actions.domain import make_key
 from admin.actions.find import unit_of, unit_or_root
 from admin.actions.labels import is_region, label_for
 from admin.actions.table import TableRow, read_table
@@ -77,7 +78,7 @@ async def add(
         note.detail["units"] = [{"unit_id": one.unit_id, "name": one.name, "label": one.label} for one in made]
         if not dry_run:
             for one in made:
-                await ctx.directory.add_unit(one)
+                await _make(ctx, one)
             ctx.cache.invalidate()
         return UnitAdded(path, "added", tuple(_rows(chain, made)))
 
@@ -120,11 +121,17 @@ async def _add_row(ctx: Context, row: TableRow, *, dry_run: bool, planned: set[s
             planned.update(one.path for one in shown)
             return UnitAdded(path, "added" if shown else "exists", tuple(shown), row.number)
         for one in made:
-            await ctx.directory.add_unit(one)
+            await _make(ctx, one)
         return UnitAdded(path, "added" if made else "exists", tuple(_rows(chain, made)), row.number)
     except MailError as error:
         reason = error.public if row.error else say("row_error", row=row.number, field="unit", reason=error.public)
         return UnitAdded(path, "error", (), row.number, reason)
+
+
+async def _make(ctx: Context, new: NewUnit) -> None:
+    await ctx.directory.add_unit(new)
+    if new.domain:
+        await make_key(ctx, new.domain)
 
 
 async def _missing(ctx: Context, path: str, last: NewUnit) -> tuple[list[Unit], list[NewUnit]]:

@@ -8,6 +8,7 @@ from admin.cli.base import Group, Run, option, reads, writes
 from admin.cli.output import Column
 
 ADDED = (Column("domain", "邮件域", "domain"), Column("status", "结果", "status", "word"), Column("unit", "单位", "unit"))
+RECORDS = (Column("name", "名称", "name"), Column("type", "类型", "type"), Column("value", "值", "value"))
 DOMAINS = (Column("domain", "邮件域", "domain"), Column("unit", "单位", "unit"))
 
 
@@ -28,3 +29,10 @@ def add(run: Run, domain: str, unit: str | None) -> None:
 @reads
 def list_(run: Run) -> None:
     run.rows("domain.list", {}, DOMAINS)
+
+
+@domain.command("dns", help="The DNS records to publish for a domain: MX, SPF, DKIM, DMARC.", zh="显示应在 DNS 发布的记录：MX、SPF、DKIM、DMARC。")
+@click.argument("domain")
+@reads
+def dns(run: Run, domain: str) -> None:
+    run.rows("domain.dns", {"domain": domain}, RECORDS)

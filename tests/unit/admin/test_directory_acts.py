@@ -6,6 +6,7 @@ import pytest
 
 from admin.actions.context import Actor
 from directory.passwords import PasswordAuthenticator
+from filters import dkim
 from govmail.config import DirectoryTable
 from govmail.errors import AuthenticationFailed
 from govmail.mail.address import Address
@@ -247,3 +248,20 @@ async def test_a_large_group_is_made_in_pieces(world: World) -> None:
     assert wrong.code == 2
     assert "nobody@jx.example" in wrong.text
     assert [one["address"] for one in await world.do("group.list")] == ["many@jx.example"]
+
+
+async def test_a_domain_gets_a_key_and_says_what_to_publish(world: World) -> None:
+    await world.province()
+    keys = dkim.key_dir(world.ctx.data_dir)
+    assert {one.name for one in keys.iterdir()} == {"jx.example.govmail.key", "fgw.gz.jx.example.govmail.key"}
+    records = {(one["name"], one["type"]): one["value"] for one in await world.do("domain.dns", {"domain": "JX.example"})}
+    assert records["jx.example", "MX"] == f"10 {world.ctx.config.hostname}."
+    assert records["jx.example", "TXT"].startswith("v=spf1 mx")
+    assert records["govmail._domainkey.jx.example", "TXT"].startswith("v=DKIM1; k=rsa; p=MII")
+    assert records["_dmarc.jx.example", "TXT"].startswith("v=DMARC1; p=")
+    assert (await world.refused("domain.dns", {"domain": "nowhere.example"})).code == 2
+
+
+async def test_a_dry_run_makes_no_key(world: World) -> None:
+    await world.do("unit.add", {"path": "江西省", "domain": "jx.example"}, dry_run=True)
+    assert not dkim.key_dir(world.ctx.data_dir).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_a_dkim_key_is_made_once_and_published(tmp_path: Path) -> None:
     assert name == "govmail._domainkey.gz.jx.example"
     public = load_der_public_key(base64.b64decode(text.partition("p=")[2]))
     assert getattr(public, "key_size", 0) == 2048
+
+
+def test_makers_of_one_key_at_the_same_time_agree(tmp_path: Path) -> None:
+    def make(_: int) -> bytes:
+        return dkim.ensure_key(tmp_path, "jx.example").read_bytes()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(make, range(4)))) == 1
+    assert len(list(dkim.key_dir(tmp_path).iterdir())) == 1
 
 
 @pytest.mark.parametrize("domain", ["../../etc/passwd", "a/b", "", ".", "a\0b", "a b"])

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from directory.local import LocalDirectory
+from directory.model import NewUnit
+from filters import dkim
 from govmail.config import Config
 from govmail.errors import StoreFailed
+from govmail.jobs.dkim import Keys
 from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.mail.mime import digest_message
 from govmail.store import accounts, contents, mailboxes, messages
@@ -108,3 +112,17 @@ async def test_what_nobody_holds_is_collected(database: Database) -> None:
     time.now += timedelta(hours=3)
     await runner.run_once(collect)
     assert list(database.blobs.paths()) == []
+
+
+async def test_every_domain_gets_a_dkim_key(database: Database, tmp_path: Path) -> None:
+    people = LocalDirectory(database)
+    await people.prepare()
+    root = await people.add_unit(NewUnit("江西省", "jx", None, 1, domain="jx.example"))
+    for number in range(6):
+        await people.add_domain(f"d{number}.jx.example", root.unit_id)
+    job = Keys(people, tmp_path)
+    kept = dkim.ensure_key(tmp_path, "jx.example").read_bytes()
+    assert await job.make(database, 0) is True
+    assert await job.make(database, 0) is False
+    assert len(list(dkim.key_dir(tmp_path).iterdir())) == 7
+    assert dkim.key_file(tmp_path, "jx.example").read_bytes() == kept
