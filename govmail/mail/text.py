@@ -262,6 +262,13 @@ def _fold(text: str) -> str:
 def _cut(text: str) -> Iterator[str]:
     start = 0
     while len(text) - start > _FOLD_CHARACTERS:
+        piece = text[start : start + PIECE]
+        if piece.isascii():
+            # A mark on its last letter belongs to the next piece's first character: leave it that letter.
+            stop = start + len(piece) - (0 if start + len(piece) == len(text) else 1)
+            yield text[start:stop]
+            start = stop
+            continue
         cut = _CUT.search(text, start + _FOLD_CHARACTERS // 2, start + _FOLD_CHARACTERS)
         stop = cut.start() if cut else start + _FOLD_CHARACTERS
         yield text[start:stop]

@@ -58,6 +58,7 @@ class BlobFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._made: set[str] = set()  # sub-directories that are known to be on the disk
 
     def write(self, chunks: Iterable[bytes]) -> tuple[str, int]:
         """Write and sync a new file; its path relative to the directory, and its octets. Blocks; raises StoreFailed."""
@@ -66,7 +67,10 @@ class BlobFiles:
         temporary = folder / f"{TEMP}{name[2:]}"
         size = 0
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if name[:2] not in self._made:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sync_directory(self.directory)
+                self._made.add(name[:2])  # only now: who finds it here may rely on it
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
@@ -75,7 +79,6 @@ class BlobFiles:
                 os.fsync(file.fileno())
             temporary.rename(folder / name[2:])
             sync_directory(folder)
-            sync_directory(self.directory)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
