@@ -151,7 +151,7 @@ sys.stdin.read()
 async def test_engines_end_when_we_are_killed(data_dir: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(data_dir), str(free_port())], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(engines.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(engines.__file__).parents[2])},
     )
     assert parent.stdin is not None
     assert parent.stdout is not None
