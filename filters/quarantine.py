@@ -125,7 +125,9 @@ class Quarantine:
         wanted = _choose(item, addresses)
         if any(one.state == "held" for one in wanted):
             await self._scan_again(item, reviewed, wanted)
-        return await self._database.write(release, item_id, [one.address for one in wanted], unit_ids, actor, self._now())
+        return await self._database.write(
+            release, item_id, [one.address for one in wanted], unit_ids, actor, self._now(), self._config.queue.lifetime_seconds
+        )
 
     async def delete(
         self, item_id: int, actor: str, *, addresses: Collection[str] | None = None, unit_ids: Collection[str] | None = None
@@ -218,11 +220,11 @@ def _strength(verdicts: Sequence[Verdict]) -> int:
 
 
 def release(
-    conn: Connection, item_id: int, addresses: Collection[str], unit_ids: Collection[str] | None, actor: str, now: int
+    conn: Connection, item_id: int, addresses: Collection[str], unit_ids: Collection[str] | None, actor: str, now: int, lifetime: int
 ) -> list[Released]:
     """Deliver to those of `addresses` that are held, and mark them, in this transaction.
 
-    Who cannot be delivered to (over quota) stays held. Raises NotFound; Conflict when somebody else acted meanwhile.
+    `lifetime`: seconds until the queue gives up on recipients elsewhere. Who cannot be delivered to (over quota) stays held. Raises NotFound; Conflict when somebody else acted meanwhile.
     """
     item = store.show(conn, item_id, unit_ids=unit_ids)
     wanted = [one for one in item.recipients if one.address in addresses]
@@ -239,7 +241,7 @@ def release(
                 done.append(one.address)
     elsewhere = [one for one in held if one.directory_id is None]
     if elsewhere:
-        store_queue.enqueue(conn, _queued(item, elsewhere, now), item.content_id, now=now)
+        store_queue.enqueue(conn, _queued(item, elsewhere, lifetime), item.content_id, now=now)
         done += [one.address for one in elsewhere]
     settled = store.mark(conn, item_id, done, "released", actor, now) if done else []
     if sorted(settled) != sorted(done):
@@ -247,7 +249,7 @@ def release(
     return [Released(address, "released" if address in done else text) for address, text in status.items()]
 
 
-def _queued(item: QuarantineItem, recipients: Sequence[HeldRecipient], now: int) -> NewQueueMessage:
+def _queued(item: QuarantineItem, recipients: Sequence[HeldRecipient], lifetime: int) -> NewQueueMessage:
     """The recipients that are not here: other systems, and lists that are expanded in the queue."""
     envelope: Envelope = msgspec.json.decode(item.envelope, type=Envelope)
     origin: Origin = msgspec.json.decode(item.origin, type=Origin)
@@ -262,6 +264,7 @@ def _queued(item: QuarantineItem, recipients: Sequence[HeldRecipient], now: int)
         queue_id=f"{item.queue_id[:25]}-{part}",
         sender=item.sender,
         entries=tuple(entries),
+        lifetime=lifetime,
         envid=envelope.envid,
         ret_full=envelope.ret_full,
         smtputf8=envelope.smtputf8,

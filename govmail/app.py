@@ -111,7 +111,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     parsers = ParserPool(PARSERS)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
-        new_id=new_id, pool=parsers,
+        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, pool=parsers,
     )  # fmt: skip
     services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id)
     return Parts(

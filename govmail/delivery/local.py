@@ -30,6 +30,7 @@ class Plan:
     queue_message: NewQueueMessage  # with the entries known before the delivery
     owners: dict[str, tuple[Recipient, Address]]
     bounces: bool  # whether a permanent failure is reported to the sender
+    mailbox: str  # which of a person's mailboxes the mail belongs in
 
     def on_failure(self, delivered: Delivered) -> NewEntry | None:
         """The queue entry that a failed delivery becomes when others succeeded: temporary → tried again,
@@ -38,7 +39,7 @@ class Plan:
         recipient, address = self.owners[delivered.directory_id]
         if kind.status.startswith("4"):
             return replace(
-                _entry("local", address, recipient),
+                _entry("local", address, recipient, self.mailbox),
                 directory_id=delivered.directory_id,
                 code=452,
                 status=kind.status,
@@ -49,11 +50,21 @@ class Plan:
         return replace(_entry("bounce", recipient.address, recipient), code=550, status=kind.status, text=delivered.text)
 
 
-def plan(envelope: Envelope, resolutions: Sequence[Resolution], *, queue_id: str, spam: bool, client_ip: str, limits: Limits) -> Plan:
+def plan(
+    envelope: Envelope,
+    resolutions: Sequence[Resolution],
+    *,
+    queue_id: str,
+    spam: bool,
+    client_ip: str,
+    limits: Limits,
+    lifetime: int,
+) -> Plan:
     """The plan for a message that has been accepted. `resolutions` in the order of the envelope's recipients.
 
     Mail marked as spam goes to Junk. Lists beyond `limits.expand_now` people in one mail are expanded by the queue; who
-    asks to be told of success (RFC 3461 §4.1) gets the mail delivered by the queue, too, which reports it.
+    asks to be told of success (RFC 3461 §4.1) gets the mail delivered by the queue, too, which reports it. `lifetime`:
+    seconds until the queue gives up.
     """
     mailbox = JUNK if spam else INBOX
     bounces = not envelope.sender.null and not spam
@@ -67,10 +78,10 @@ def plan(envelope: Envelope, resolutions: Sequence[Resolution], *, queue_id: str
         confirmed = bounces and Notify.SUCCESS in recipient.notify
         many = len(resolution.targets) > 1 and len(deliveries) + len(resolution.targets) > limits.expand_now
         if many or (confirmed and resolution.is_group):
-            _add(entries, _entry("list", recipient.address, recipient))
+            _add(entries, _entry("list", recipient.address, recipient, mailbox))
             continue
         if confirmed:
-            _add(entries, _entry("local", recipient.address, recipient))
+            _add(entries, _entry("local", recipient.address, recipient, mailbox))
             continue
         for target in resolution.targets:
             if target.directory_id not in owners:
@@ -84,6 +95,7 @@ def plan(envelope: Envelope, resolutions: Sequence[Resolution], *, queue_id: str
             queue_id,
             str(envelope.sender),
             tuple(entries.values()),
+            lifetime,
             envelope.envid,
             envelope.ret_full,
             envelope.smtputf8,
@@ -92,6 +104,7 @@ def plan(envelope: Envelope, resolutions: Sequence[Resolution], *, queue_id: str
         ),
         owners,
         bounces,
+        mailbox,
     )
 
 
@@ -108,8 +121,8 @@ def error_class(delivered: Delivered) -> type[MailError]:
     return kind if isinstance(kind, type) and issubclass(kind, MailError) else errors.StoreFailed
 
 
-def _entry(kind: str, address: Address, recipient: Recipient) -> NewEntry:
-    return NewEntry(kind, str(address), address.domain, recipient.notify, recipient.orcpt)
+def _entry(kind: str, address: Address, recipient: Recipient, mailbox: str | None = None) -> NewEntry:
+    return NewEntry(kind, str(address), address.domain, recipient.notify, recipient.orcpt, mailbox=mailbox)
 
 
 def _add(entries: dict[tuple[str, str], NewEntry], entry: NewEntry) -> None:

@@ -38,10 +38,8 @@ class Letter:
     """A notification ready to be stored: into mailboxes here, or as a queue entry when the sender is elsewhere."""
 
     content: NewContent
-    sender: Address  # of the original, so the recipient of this
-    queue_id: str
     deliveries: tuple[Delivery, ...]
-    entry_kind: str  # "remote", or "local" when the directory could not be asked
+    waiting: NewQueueMessage  # what it is in the queue, where it cannot be delivered now
 
 
 def write(parcel: Parcel, verdicts: Sequence[Verdict], action: Action, *, config: Config, files: BlobFiles, now: datetime) -> NewContent:
@@ -82,19 +80,25 @@ def _report(verdict: Verdict, action: Action, now: datetime) -> Report:
     )
 
 
-async def address(content: NewContent, sender: Address, resolver: Resolver, new_id: Callable[[], str]) -> Letter | None:
-    """Where the notification goes; None: the sender is not there any more."""
-    queue_id = new_id()
+async def address(
+    content: NewContent, sender: Address, resolver: Resolver, new_id: Callable[[], str], *, lifetime: int
+) -> Letter | None:
+    """Where the notification to `sender` goes; None: the sender is not there any more. `lifetime`: of a queue entry."""
+
+    def waiting(kind: str) -> NewQueueMessage:
+        entry = NewEntry(kind, str(sender), sender.domain, Notify.NEVER)
+        return NewQueueMessage(new_id(), "", (entry,), lifetime, smtputf8=not sender.ascii)
+
     try:
         if not await resolver.is_local_domain(sender.domain):
-            return Letter(content, sender, queue_id, (), "remote")
+            return Letter(content, (), waiting("remote"))
         found = await resolver.resolve(sender)
     except MailError:  # the directory cannot be asked: later
-        return Letter(content, sender, queue_id, (), "local")
+        return Letter(content, (), waiting("local"))
     if not found.targets:
         return None
     deliveries = tuple(Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX) for one in found.targets)
-    return Letter(content, sender, queue_id, deliveries, "local")
+    return Letter(content, deliveries, waiting("local"))
 
 
 def settle(conn: Connection, owner: str, verdicts: Sequence[Verdict], letters: Sequence[Letter], *, now: int) -> bool:
@@ -120,10 +124,7 @@ def _post(conn: Connection, letter: Letter, *, now: int) -> None:
         done = messages.deliver(conn, letter.content, letter.deliveries, internal_date=now, now=now)
         waits = any(one.error is not None and refusal(one.error).status.startswith("4") for one in done)
     if waits:
-        to = letter.sender
-        entry = NewEntry(letter.entry_kind, str(to), to.domain, Notify.NEVER)
-        message = NewQueueMessage(letter.queue_id, "", (entry,), smtputf8=not to.ascii)
-        messages.deliver(conn, letter.content, (), internal_date=now, now=now, queue=message)
+        messages.deliver(conn, letter.content, (), internal_date=now, now=now, queue=letter.waiting)
 
 
 def refusal(name: str) -> type[MailError]:

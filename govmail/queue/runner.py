@@ -39,20 +39,16 @@ POLL_SECONDS = 5.0  # how late an entry of another process may be noticed
 STOP_SECONDS = 20.0  # jobs may finish this long after `stop`
 
 
-def new_queue_id() -> str:
-    """Sixteen characters that never repeat, for messages that the queue makes itself."""
-    return secrets.token_hex(8)
-
-
 class QueueRunner:
     """One per process. `await run()` inside a task group; `wake()` after an enqueue; `stop()` to end gracefully.
 
     `alone`: no other process works on this queue (SQLite), so leases found at the start are a dead predecessor's.
+    `new_id` makes queue ids for the messages that the queue makes itself (`delivery.ids.id_source`).
     """
 
     def __init__(
         self, config: Config, database: Database, resolver: Resolver, relay: Relay, *, clock: Clock, alone: bool,
-        rng: random.Random | None = None, new_id: Callable[[], str] = new_queue_id, poll_seconds: float = POLL_SECONDS,
+        new_id: Callable[[], str], rng: random.Random | None = None, poll_seconds: float = POLL_SECONDS,
     ) -> None:  # fmt: skip
         self._settings = config.queue
         self._batch = config.limits.relay_recipients

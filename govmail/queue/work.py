@@ -32,6 +32,7 @@ from govmail.relay.outcome import Answer, Outcome, Result, ours
 from govmail.store import messages, queue
 from govmail.store.connection import Connection
 from govmail.store.database import Database
+from govmail.store.mailboxes import INBOX
 from govmail.store.values import Delivered, Delivery, NewEntry, NewQueueMessage, QueueEntry
 
 log = structlog.get_logger()
@@ -103,7 +104,9 @@ class Worker:
             )
             sender = one.sender.address
             assert sender is not None
-            letter = await bounce.address(content, sender, self._resolver, self._new_id)
+            letter = await bounce.address(
+                content, sender, self._resolver, self._new_id, lifetime=self._config.queue.lifetime_seconds
+            )
             if letter is not None:
                 letters.append(letter)
             else:
@@ -162,7 +165,7 @@ class Worker:
         targets = [target for target in found.targets if entry.directory_id in (None, target.directory_id)]
         if not targets:
             return ours("5.2.1", "mailbox disabled") if found.disabled else ours("5.1.1", "no such mailbox here")
-        deliveries = [Delivery(target.directory_id, entry.recipient) for target in targets]
+        deliveries = [Delivery(target.directory_id, entry.recipient, entry.mailbox or INBOX) for target in targets]
         now = self.now()
         for answer in await self._database.write(
             messages.deliver_stored, entry.message.content_id, one.size, deliveries, internal_date=now, now=now
@@ -198,11 +201,11 @@ def serve_members(
     if not queue.extend(conn, entry.entry_id, until=now + _BATCH_SECONDS, owner=owner):
         return False
     content_id = entry.message.content_id
-    deliveries = [Delivery(target.directory_id, str(target.address)) for target in batch]
+    deliveries = [Delivery(target.directory_id, str(target.address), entry.mailbox or INBOX) for target in batch]
     done = messages.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
     waiting = [_refused(entry, target, one) for target, one in zip(batch, done, strict=True) if one.error is not None]
     if waiting:
-        queue.enqueue(conn, _successor(entry, queue_id), content_id, now=now, entries=waiting)
+        queue.enqueue(conn, _successor(entry, queue_id, now), content_id, now=now, entries=waiting)
     queue.advance(conn, entry.entry_id, batch[-1].directory_id)
     return True
 
@@ -215,7 +218,7 @@ def forward_members(
         return False
     notify = entry.notify & ~Notify.SUCCESS
     entries = [NewEntry("remote", str(address), address.domain, notify, entry.orcpt) for address in remote]
-    queue.enqueue(conn, _successor(entry, queue_id), entry.message.content_id, now=now, entries=entries)
+    queue.enqueue(conn, _successor(entry, queue_id, now), entry.message.content_id, now=now, entries=entries)
     queue.advance(conn, entry.entry_id, ALL_HERE)
     return True
 
@@ -229,11 +232,12 @@ def _refused(entry: QueueEntry, target: Target, failure: Delivered) -> NewEntry:
     return NewEntry(
         "local" if status.startswith("4") else "bounce", str(target.address), target.address.domain,
         entry.notify & ~Notify.SUCCESS, entry.orcpt, target.directory_id, None, status, failure.text,
+        entry.mailbox,
     )  # fmt: skip
 
 
-def _successor(entry: QueueEntry, queue_id: str) -> NewQueueMessage:
+def _successor(entry: QueueEntry, queue_id: str, now: int) -> NewQueueMessage:
     """The same message under another queue id, for members of a list; it expires when the list's entry does."""
     of = entry.message
-    lifetime = max(entry.expires - of.created, 0)
-    return NewQueueMessage(queue_id, of.sender, (), of.envid, of.ret_full, of.smtputf8, of.login, of.client_ip, lifetime)
+    lifetime = max(entry.expires - now, 0)
+    return NewQueueMessage(queue_id, of.sender, (), lifetime, of.envid, of.ret_full, of.smtputf8, of.login, of.client_ip)

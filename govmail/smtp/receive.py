@@ -69,9 +69,13 @@ class Receiver:
         hold: Hold,
         clock: Clock,
         new_id: Callable[[], str],
+        queue_lifetime: int,
+        on_queued: Callable[[], None],
         pool: Executor | None = None,
     ) -> None:
-        """`pool`: processes that parse messages over `limits.process_parse_octets`; without it a thread does."""
+        """`queue_lifetime`: `config.Queue.lifetime_seconds`. `on_queued` is called after a commit that made queue entries.
+
+        `pool`: processes that parse messages over `limits.process_parse_octets`; without it a thread does."""
         self._hostname = hostname
         self._limits = limits
         self._database = database
@@ -79,6 +83,8 @@ class Receiver:
         self._hold = hold
         self._clock = clock
         self._new_id = new_id
+        self._queue_lifetime = queue_lifetime
+        self._on_queued = on_queued
         self._pool = pool
 
     async def accept(
@@ -145,12 +151,15 @@ class Receiver:
             return _accepted(queue_id, envelope, "held")
 
         plan = local.plan(
-            envelope, resolutions, queue_id=queue_id, spam=decision.spam, client_ip=origin.client_ip, limits=self._limits
-        )
+            envelope, resolutions, queue_id=queue_id, spam=decision.spam, client_ip=origin.client_ip, limits=self._limits,
+            lifetime=self._queue_lifetime,
+        )  # fmt: skip
         done = await self._store(content, plan, int(now.timestamp()))
         failed = [one for one in done if one.error is not None]
         if len(failed) == len(done) and not plan.queue_message.entries:
             raise local.refusal(done)
+        if plan.queue_message.entries or failed:
+            self._on_queued()
         self._say(
             "smtp.accepted", queue_id, envelope, origin, content, delivered=len(done) - len(failed), failed=len(failed),
             queued=len(plan.queue_message.entries), spam=decision.spam, message_id=digest.fields.message_id[:200],

@@ -41,7 +41,7 @@ _ADD_MESSAGE = Prepared(
 )
 _ADD_ENTRY = Prepared(
     insert(queue_entry),
-    ["queue_id", "kind", "recipient", "domain", "directory_id", "notify", "orcpt", "state", "next_attempt", "attempts",
+    ["queue_id", "kind", "recipient", "domain", "directory_id", "mailbox_name", "notify", "orcpt", "state", "next_attempt", "attempts",
      "expires", "delay_notified", "last_code", "last_status", "last_text"],
 )  # fmt: skip
 _ADD_ATTEMPT = Prepared(insert(attempt), ["entry_id", "at", "mta", "code", "status", "text"])
@@ -56,6 +56,7 @@ _ENTRY = (
     queue_entry.c.orcpt, queue_entry.c.state, queue_entry.c.next_attempt, queue_entry.c.attempts, queue_entry.c.lease_owner,
     queue_entry.c.lease_until, queue_entry.c.expires, queue_entry.c.delay_notified, queue_entry.c.last_code,
     queue_entry.c.last_status, queue_entry.c.last_text, queue_entry.c.last_mta, queue_entry.c.progress,
+    queue_entry.c.mailbox_name,
 )  # fmt: skip
 _JOINED = select(queue_entry.c.entry_id, *_MESSAGE, *_ENTRY).join_from(
     queue_entry, queue_message, queue_entry.c.queue_id == queue_message.c.queue_id
@@ -166,7 +167,8 @@ def enqueue(
         [
             {
                 "queue_id": message.queue_id, "kind": one.kind, "recipient": one.recipient, "domain": one.domain,
-                "directory_id": one.directory_id, "notify": one.notify.value, "orcpt": one.orcpt, "state": "ready",
+                "directory_id": one.directory_id, "mailbox_name": one.mailbox, "notify": one.notify.value, "orcpt": one.orcpt,
+                "state": "ready",
                 "next_attempt": now, "attempts": 0, "expires": now + message.lifetime, "delay_notified": False,
                 "last_code": one.code, "last_status": one.status, "last_text": one.text,
             }

@@ -206,6 +206,7 @@ queue_entry = _table(
     Column("recipient", Text, nullable=False),
     Column("domain", Text, nullable=False),
     Column("directory_id", Uuid),  # of a local recipient
+    Column("mailbox_name", Text),  # of a local recipient's copy; NULL: INBOX
     Column("notify", Integer, nullable=False),
     Column("orcpt", Text),
     Column("state", String(8), nullable=False, default="ready"),  # ready, leased, held, done, failed

@@ -161,6 +161,7 @@ class NewEntry:
     code: int | None = None  # of the failure that made it an entry, if any
     status: str | None = None
     text: str | None = None
+    mailbox: str | None = None  # where a local copy belongs; None: INBOX
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +169,12 @@ class NewQueueMessage:
     queue_id: str
     sender: str
     entries: tuple[NewEntry, ...]
+    lifetime: int  # seconds until its entries are given up; config.Queue.lifetime_seconds
     envid: str | None = None
     ret_full: bool | None = None
     smtputf8: bool = False
     login: str | None = None
     client_ip: str = ""
-    lifetime: int = 5 * 86_400  # seconds until its entries are given up; config.Queue.lifetime_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +270,7 @@ class QueueEntry:
     last_text: str | None
     last_mta: str | None
     progress: str | None = None  # of a list: the members up to this directory_id have their copy
+    mailbox: str | None = None  # where a local copy belongs; None: INBOX
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ _ids = itertools.count(1)
 def receiver(database: Database, chain: FilterChain, quarantine: Quarantine) -> Receiver:
     return Receiver(
         hostname=HOSTNAME, limits=Config().limits, database=database, chain=chain, hold=quarantine.hold, clock=lambda: NOW,
-        new_id=lambda: f"q{next(_ids)}",
+        new_id=lambda: f"q{next(_ids)}", queue_lifetime=86_400, on_queued=lambda: None,
     )  # fmt: skip
 
 

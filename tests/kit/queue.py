@@ -102,27 +102,27 @@ class House:
         digest = digest_message(octets, limits=self.config.limits)
         body = octets[digest.header_size :]
         content = await asyncio.to_thread(contents.prepare, digest, body, limits=self.config.limits, files=self.database.blobs)
-        message = NewQueueMessage(self.new_id(), sender, entries, **more)
+        message = NewQueueMessage(self.new_id(), sender, entries, **({"lifetime": self.config.queue.lifetime_seconds} | more))
         await self.database.write(messages.deliver, content, (), internal_date=self.now, now=self.now, queue=message)
         return message.queue_id
 
     async def entries(self) -> list[QueueEntry]:
         return await self.database.read(queue.list_page, after=0, limit=1000)
 
-    async def inbox(self, name: str) -> list[EmailMessage]:
-        """What lies in a person's INBOX, parsed."""
-        return await self.database.read(_inbox, self.directory.people[name], self.database.blobs)
+    async def inbox(self, name: str, mailbox: str = "INBOX") -> list[EmailMessage]:
+        """What lies in a person's mailbox, parsed."""
+        return await self.database.read(_inbox, self.directory.people[name], mailbox, self.database.blobs)
 
     async def notices(self, name: str = "zhang") -> list[str]:
         """The subjects in a person's INBOX."""
         return [str(one["Subject"]) for one in await self.inbox(name)]
 
 
-def _inbox(conn: Connection, owner: str, files: blobs.BlobFiles) -> list[EmailMessage]:
+def _inbox(conn: Connection, owner: str, mailbox: str, files: blobs.BlobFiles) -> list[EmailMessage]:
     account = accounts.find(conn, owner)
     if account is None:
         return []
-    box = mailboxes.get(conn, account.account_id, "INBOX")
+    box = mailboxes.get(conn, account.account_id, mailbox)
     found = []
     for one in messages.rows(conn, account.account_id, box.mailbox_id, None):
         row = contents.envelopes(conn, [one.content_id])[one.content_id]

@@ -23,7 +23,7 @@ STRANGER = Actor("stranger", 65_533, "test")
 async def queued(world: World, *recipients: str) -> list[int]:
     """Mail to these addresses waits in the queue; the entries' numbers."""
     entries = tuple(NewEntry("remote", one, one.rpartition("@")[2], DEFAULT_NOTIFY) for one in recipients)
-    message = NewQueueMessage("q1", "office@jx.example", entries)
+    message = NewQueueMessage("q1", "office@jx.example", entries, 86_400)
     await world.ctx.database.write(messages.deliver, new_content(), [], internal_date=world.ctx.now, now=world.ctx.now, queue=message)
     return [one["entry_id"] for one in await world.do("queue.list")]
 

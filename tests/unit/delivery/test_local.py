@@ -13,6 +13,9 @@ from govmail.mail.envelope import DEFAULT_NOTIFY, Envelope, Notify, Recipient
 from govmail.store.values import Delivered
 
 
+LIFETIME = 7200
+
+
 def target(name: str) -> Target:
     return Target(f"id-{name}", Address(name, "jx.example"), "unit")
 
@@ -34,7 +37,7 @@ def elsewhere(address: str) -> Resolution:
 def make(*resolutions: Resolution, sender: str = "a@else.example", notify: Notify = DEFAULT_NOTIFY, spam: bool = False, expand_now: int = 100) -> local.Plan:
     recipients = tuple(Recipient(one.address, notify) for one in resolutions)
     envelope = Envelope(Path.parse(sender), recipients)
-    return local.plan(envelope, resolutions, queue_id="q1", spam=spam, client_ip="192.0.2.1", limits=Limits(expand_now=expand_now))
+    return local.plan(envelope, resolutions, queue_id="q1", spam=spam, client_ip="192.0.2.1", limits=Limits(expand_now=expand_now), lifetime=LIFETIME)
 
 
 def entries(plan: local.Plan) -> list[tuple[str, str]]:
@@ -54,6 +57,18 @@ def test_everybody_once() -> None:
 
 def test_spam_goes_to_junk() -> None:
     assert {one.mailbox for one in make(person("a"), spam=True).deliveries} == {"Junk"}
+
+
+def test_spam_goes_to_junk_also_when_the_queue_delivers_it() -> None:
+    plan = make(person("a"), group("many", "b", "c"), spam=True, expand_now=1)
+    (many,) = plan.queue_message.entries
+    later = plan.on_failure(failure(OverQuota))
+    assert later is not None
+    assert (many.kind, many.mailbox, later.kind, later.mailbox) == ("list", "Junk", "local", "Junk")
+
+
+def test_the_queue_gives_up_when_the_configuration_says() -> None:
+    assert make(elsewhere("x@else.example")).queue_message.lifetime == LIFETIME
 
 
 def test_lists_beyond_the_limit_wait() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from filters.chain import FilterChain, combine
 from filters.quarantine import Quarantine, verdicts_of, worse
-from govmail.config import Config, Filters, Limits
+from govmail.config import Config, Filters, Limits, Queue
 from govmail.errors import Conflict, MailError, NotFound, NotPermitted, NotScanned, Refused
 from govmail.interfaces import Resolution, ScanRequest, Symbol, Target, Verdict
 from govmail.mail.address import Address
@@ -45,7 +45,7 @@ class Bench:
     def __init__(self, database: Database, spool: Path, config: Config | None = None) -> None:
         self.database = database
         self.spam, self.virus = Scripted(HELD, "rspamd"), Scripted(CLEAN, "clamav")
-        self.config = config or Config(filters=Filters(share_seconds=0))
+        self.config = config or Config(filters=Filters(share_seconds=0), queue=Queue(lifetime_seconds=7200))
         chain = FilterChain(self.config.filters, [self.spam], [self.virus])
         self.quarantine = Quarantine(database, chain, self.config, clock=lambda: NOW, spool_dir=spool)
 
@@ -211,6 +211,13 @@ async def test_what_has_become_worse_stays_held(bench: Bench, spam: Verdict, vir
     bench.spam.verdict, bench.virus.verdict = TAGGED, CLEAN  # milder
     await bench.quarantine.release(item_id, "r")
     assert len(await bench.inbox(person(1))) == 1
+
+
+async def test_the_queue_gives_up_released_mail_when_the_configuration_says(bench: Bench) -> None:
+    item_id = await bench.hold(REMOTE)
+    await bench.quarantine.release(item_id, "r")
+    (entry,) = await bench.database.read(queue.list_page, after=0, limit=10)
+    assert entry.expires == NOW.timestamp() + bench.config.queue.lifetime_seconds
 
 
 def test_worse() -> None:

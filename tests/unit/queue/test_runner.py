@@ -142,6 +142,36 @@ async def test_a_notification_outlives_a_directory_that_is_away(tmp_path: Path) 
     assert [taken.rcpts for taken in peer.taken] == [["RCPT TO:<far@b.example> NOTIFY=NEVER"]]
 
 
+async def test_what_is_tried_again_goes_where_it_belongs(tmp_path: Path) -> None:
+    directory = Directory("zhang", "li")
+    async with house(tmp_path, directory=directory) as one:
+        li = directory.people["li"]
+        await one.database.write(accounts.ensure, li, now=one.now)
+        await one.database.write(accounts.set_quota, li, 10)
+        await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY, mailbox="Junk"))
+        await one.work()
+        assert await one.inbox("zhang") == [] and len(await one.inbox("zhang", "Junk")) == 1
+        await one.database.write(accounts.set_quota, li, None)
+        await one.work(minutes=10)
+        assert await one.entries() == [] and await one.inbox("li") == [] and len(await one.inbox("li", "Junk")) == 1
+
+
+async def test_everything_is_given_up_when_the_configuration_says(tmp_path: Path) -> None:
+    """The notification too, and members of a list with the list."""
+    directory = Directory("zhang", remote=["x@a.example"])
+    async with house(tmp_path, Peer({"RCPT": b"450 4.2.0 later\r\n"}), directory, lifetime_seconds=7200) as one:
+        directory.away = True
+        await one.enqueue(remote("gone@a.example"), sender="far@b.example")
+        await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY), sender="far@b.example")
+        began = one.now
+        await one.work()
+        directory.away = False
+        await one.work(minutes=90)
+        assert {(entry.kind, entry.expires) for entry in await one.entries()} == {("remote", began + 7200)}
+        await one.work(minutes=40)
+        assert {(entry.kind, entry.message.sender, entry.expires) for entry in await one.entries()} == {("remote", "", one.now + 7200)}
+
+
 async def test_a_list_is_expanded(tmp_path: Path) -> None:
     people = [f"p{n}" for n in range(30)]
     directory = Directory(*people, remote=["r1@a.example", "r2@a.example"])

@@ -29,6 +29,7 @@ from govmail.store.values import HeldRecipient, NewContent, NewQuarantineItem
 from tests.kit.people import People, person_id
 from tests.kit.smtp import SmtpClient
 
+LIFETIME = 7200
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 MESSAGE = b"From: Zhang San <zhangsan@jx.example>\r\nTo: lisi@jx.example\r\nDate: Mon, 23 Nov 2026 16:30:00 +0800\r\nMessage-ID: <1@jx.example>\r\nSubject: hello\r\n\r\nbody\r\n"
 OUTSIDE = MESSAGE.replace(b"zhangsan@jx.example", b"a@else.example")
@@ -79,6 +80,7 @@ class House:
         self.people.add_group("all@jx.example", ["zhangsan", "lisi", "wangwu"])
         self.people.add_group("mixed@jx.example", ["lisi"], ["partner@else.example"])
         self.chain = Chain()
+        self.woken: list[str] = []  # the queue, each time it was
         self.database = Database.open("", data_dir=directory, durable=False)
         ids = itertools.count(1)
         self.budget = Budget(self.limits.inflight_octets)
@@ -90,6 +92,8 @@ class House:
             hold=hold,
             clock=lambda: NOW,
             new_id=lambda: f"q{next(ids)}",
+            queue_lifetime=LIFETIME,
+            on_queued=lambda: self.woken.append("queue"),
             pool=pool,
         )
         self.spool = directory / "spool"
@@ -245,6 +249,7 @@ async def test_all_over_quota_is_one_reply(house: House) -> None:
     await house.fill("lisi")
     assert await house.send(["lisi@jx.example"]) == "452 4.2.2 mailbox is full"
     assert await house.queued() == []
+    assert house.woken == []
 
 
 async def test_some_over_quota_is_tried_again(house: House) -> None:
@@ -253,12 +258,23 @@ async def test_some_over_quota_is_tried_again(house: House) -> None:
     assert await house.mailbox("lisi") == []
     assert len(await house.mailbox("wangwu")) == 1
     assert await house.queued() == [("local", "lisi@jx.example", "4.2.2")]
+    assert house.woken == ["queue"]
 
 
 async def test_remote_recipients_are_queued(house: House) -> None:
     assert (await house.send(["mixed@jx.example"])).startswith("250")
     assert await house.queued() == [("remote", "partner@else.example", None)]
     assert len(await house.mailbox("lisi")) == 1
+    (entry,) = await house.database.read(queue.list_page, after=0, limit=10)
+    assert entry.expires == NOW.timestamp() + LIFETIME
+
+
+async def test_outgoing_mail_does_not_wait(house: House) -> None:
+    """The queue is woken by the commit that gives it work, and by no other."""
+    await house.send(["lisi@jx.example"])
+    assert house.woken == []
+    await house.submit(["partner@else.example"], MESSAGE)
+    assert house.woken == ["queue"]
 
 
 async def test_large_lists_are_queued(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_deleting_a_mailbox_gives_up_its_contents(db: Database) -> None:
 def test_the_queue_keeps_a_content(db: Database) -> None:
     entry = NewEntry("remote", "x@far.example", "far.example", DEFAULT_NOTIFY)
     [done] = db.run_write(
-        messages.deliver, numbered(1), LI, internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry,))
+        messages.deliver, numbered(1), LI, internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry,), 86_400)
     )
     remove_all(db, done.account_id)
     db.run_write(collect.contents, LATER, 10)

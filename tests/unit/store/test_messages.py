@@ -101,7 +101,7 @@ def test_nothing_is_stored_when_everybody_is_full(db: Database) -> None:
     deliver(db, "li")
     db.run_write(accounts.set_quota, "li", 1)
     before = account(db, "li")
-    queue_message = NewQueueMessage("q1", "a@b.example", ())
+    queue_message = NewQueueMessage("q1", "a@b.example", (), 86_400)
     [done] = db.run_write(
         messages.deliver, numbered(2), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW,
         queue=queue_message, on_failure=lambda one: entry("li@jx.example"),
@@ -120,7 +120,7 @@ def test_failures_become_queue_entries_in_the_same_commit(db: Database) -> None:
     db.run_write(accounts.set_quota, "li", 1)
     db.run_write(
         messages.deliver, numbered(2), [Delivery("li", "li@jx.example"), Delivery("wang", "wang@jx.example")],
-        internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry("x@far.example"),)),
+        internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry("x@far.example"),), 86_400),
         on_failure=lambda one: entry(f"{one.directory_id}@jx.example"),
     )  # fmt: skip
     waiting = db.run_read(queue.list_page, after=0, limit=10)

@@ -293,6 +293,7 @@ def upgrade() -> None:
     sa.Column('recipient', sa.Text(), nullable=False),
     sa.Column('domain', sa.Text(), nullable=False),
     sa.Column('directory_id', sa.String(length=36), nullable=True),
+    sa.Column('mailbox_name', sa.Text(), nullable=True),
     sa.Column('notify', sa.Integer(), nullable=False),
     sa.Column('orcpt', sa.Text(), nullable=True),
     sa.Column('state', sa.String(length=8), nullable=False),
