@@ -71,6 +71,16 @@ def strip(header: bytes, *, authserv_id: str, names: Iterable[bytes] = ()) -> by
     return b"".join(kept)
 
 
+def without_return_path(header: bytes) -> bytes:
+    """The header as it leaves: Return-Path is added by whoever delivers finally (RFC 5321 §4.4), and we put ours first."""
+    position = 0
+    for field in iterate(header):
+        if field.name.lower() != b"return-path" or field.start != position:
+            break
+        position = field.end
+    return header[position:]
+
+
 def _names_us(value: bytes, authserv_id: str) -> bool:
     # authserv-id is compared without case and without a comment before it; one that cannot be read is not trusted either
     found = _AUTHSERV_ID.match(value)

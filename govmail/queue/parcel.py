@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path as FilePath
 from tempfile import NamedTemporaryFile
 
 from govmail.errors import BadAddress, NotFound
+from govmail.mail import trace
 from govmail.mail.address import NULL_PATH, Address, Path
 from govmail.mail.envelope import Recipient
 from govmail.mail.message import Message
@@ -71,6 +72,7 @@ def find(conn: Connection, message: QueueMessage) -> Parcel:
 
 def shipment(parcel: Parcel, recipients: Sequence[Recipient], files: BlobFiles) -> Shipment:
     """The parcel as the relay takes it."""
+    parcel = replace(parcel, header=trace.without_return_path(parcel.header))  # no signature covers it (RFC 6376 §5.4.1)
     octets = 0
     signed = _DKIM.search(parcel.header) is not None
     for part in parcel.structure.walk():
