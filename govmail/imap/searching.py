@@ -20,13 +20,13 @@ from govmail.imap.flags import SYSTEM
 from govmail.mail.header import Header
 from govmail.mail.mime import digest_message
 from govmail.mail.text import decode_words, fold
+from govmail.mail.zone import ZONE_SECONDS
 from govmail.store import blobs, contents
 from govmail.store import search as store_search
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
 from govmail.store.values import StoredMessage
 from govmail.wire.imap.numset import Ranges, from_numbers, intersect, subtract
-from govmail.wire.imap.responses import ZONE_SECONDS
 from govmail.wire.imap.search import (
     All,
     And,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from govmail import errors
 from govmail.config import Config
@@ -23,6 +23,7 @@ from govmail.mail.address import Address
 from govmail.mail.dsn import Action, Notice, Original, Report, compose
 from govmail.mail.envelope import Notify
 from govmail.mail.mime import digest_message
+from govmail.mail.zone import ZONE, moment
 from govmail.queue.parcel import Parcel
 from govmail.queue.verdict import Verdict
 from govmail.store import blobs, contents, messages, queue
@@ -46,16 +47,16 @@ def write(parcel: Parcel, verdicts: Sequence[Verdict], action: Action, *, config
     """The notification of `action` for those verdicts, all of one message. Blocks; raises StoreFailed."""
     sender = parcel.sender.address
     assert sender is not None, "the null reverse-path is never notified"
-    moment = now.astimezone()  # people read it: in the server's own time zone
+    now = now.astimezone(ZONE)
     whole = action is Action.FAILED and parcel.message.ret_full is not False and parcel.size <= config.limits.bounce_octets
     notice = Notice(
         sender=sender,
-        reports=[_report(one, action, moment) for one in verdicts],
+        reports=[_report(one, action, now) for one in verdicts],
         original=Original(parcel.header, blobs.read(parcel.body, 0, parcel.body.size, files) if whole else None),
         hostname=config.hostname,
         message_id=f"{secrets.token_hex(12)}@{config.hostname}",
-        now=moment,
-        arrival=datetime.fromtimestamp(parcel.message.created, UTC).astimezone(),
+        now=now,
+        arrival=moment(parcel.message.created),
         envid=parcel.message.envid,
         smtputf8=parcel.message.smtputf8,
         language=config.language,
@@ -76,7 +77,7 @@ def _report(verdict: Verdict, action: Action, now: datetime) -> Report:
         text=result.text,
         mta=result.mta,
         last_attempt=now,
-        retry_until=datetime.fromtimestamp(entry.expires, UTC).astimezone() if action is Action.DELAYED else None,
+        retry_until=moment(entry.expires) if action is Action.DELAYED else None,
     )
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
+from govmail.mail.zone import ZONE_SECONDS
 from govmail.wire.imap import utf7
 from govmail.wire.imap.numset import Range, print_ranges
 
 MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-ZONE_SECONDS = 8 * 3600  # China has one zone and, since 1991, no summer time; SEARCH means days in it, too
 _EPOCH = date(1970, 1, 1)
 
 _ASTRING = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+\Z')

@@ -28,6 +28,31 @@ async def test_recipients_of_a_domain_go_together_and_leave_the_queue(tmp_path: 
     assert all(taken.data == MESSAGE for taken in peer.taken)
 
 
+@pytest.mark.parametrize("ehlo", [["SIZE 1000", "8BITMIME"], []])
+async def test_our_return_path_stays_here(tmp_path: Path, ehlo: list[str]) -> None:
+    """RFC 5321 §4.4: it is the last server's to add, from the MAIL that it got."""
+    peer = Peer(ehlo=ehlo)
+    path = b"Return-Path:\r\n <zhang@jx.example>\r\n"
+    second = b"Received: from x\r\nReturn-Path: <kept@else.example>\r\n"
+    octets = second + MESSAGE.replace(b"\r\n\r\nbody", "\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n正文".encode())
+    async with house(tmp_path, peer) as one:
+        await one.enqueue(remote("x@a.example"), octets=path + octets)
+        await one.work()
+    (taken,) = peer.taken
+    assert taken.data.startswith(second)
+    if ehlo:
+        assert taken.data == octets and f"SIZE={len(octets)} " in taken.mail + " "
+
+
+async def test_notifications_carry_the_time_that_people_here_read(tmp_path: Path) -> None:
+    async with house(tmp_path, Peer({"RCPT": b"550 5.1.1 no\r\n"})) as one:
+        await one.enqueue(remote("gone@a.example"))
+        await one.work()
+        (notice,) = await one.inbox("zhang")
+    assert notice["Date"] == "Mon, 23 Nov 2026 10:00:00 +0800"
+    assert "邮件接收时间：2026-11-23 10:00:00 +0800" in next(iter(notice.iter_parts())).get_content()
+
+
 async def test_a_refusal_reaches_the_sender_in_words_he_understands(tmp_path: Path) -> None:
     peer = Peer({"RCPT TO:<gone": b"550 " + "用户不存在".encode("gbk") + b"\r\n"})
     async with house(tmp_path, peer) as one:
