@@ -11,11 +11,12 @@ import contextlib
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from admin.engines import EngineState
 from directory.cache import CachedResolver
 from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
@@ -27,7 +28,7 @@ from filters.quarantine import Quarantine
 from govmail.bus import LocalBus
 from govmail.config import BadConfig, Config, Listener, read_secret
 from govmail.control import ControlServer, context_of
-from govmail.datadir import secrets_dir
+from govmail.datadir import empty_spool, secrets_dir
 from govmail.delivery.budget import Budget
 from govmail.delivery.ids import id_source
 from govmail.imap.server import ImapServer, make_tls_context
@@ -72,6 +73,7 @@ class Parts:
     smtp: SmtpServer
     parsers: ParserPool
     ports: dict[str, int]
+    engines: Callable[[], Sequence[EngineState]] = tuple
 
     async def kick(self, directory_id: str) -> int:
         """End every connection of this person; returns how many there were."""
@@ -91,9 +93,8 @@ async def build(config: Config, data_dir: Path) -> Parts:
     limits, clock, bus = config.limits, utc_now, LocalBus()
     new_id = id_source(clock, secrets.randbits)
     url = read_secret(data_dir / config.store.url_file) if config.store.url_file else config.store.url
-    spool = data_dir / "spool"
-    for directory in (spool, secrets_dir(data_dir)):
-        directory.mkdir(mode=0o700, exist_ok=True)
+    spool = await asyncio.to_thread(empty_spool, data_dir)
+    secrets_dir(data_dir).mkdir(mode=0o700, exist_ok=True)
     database = await asyncio.to_thread(
         Database.open, url, data_dir=data_dir, durable=config.store.durable, readers=config.store.readers, bus=bus
     )

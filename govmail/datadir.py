@@ -43,6 +43,18 @@ def lock_file(data_dir: Path) -> Path:
     return data_dir / "run" / "lock"
 
 
+def empty_spool(data_dir: Path) -> Path:
+    """The directory of unfinished messages, made when it is missing, without what a killed process left there.
+
+    For the holder of the lock: nothing in it is anybody's. Raises OSError.
+    """
+    path = data_dir / "spool"
+    path.mkdir(mode=0o700, exist_ok=True)
+    for left in path.iterdir():
+        left.unlink()
+    return path
+
+
 def control_socket(data_dir: Path) -> Path:
     return data_dir / "run" / "control.sock"
 

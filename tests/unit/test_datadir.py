@@ -43,6 +43,15 @@ def test_run_is_for_its_owner_only(tmp_path: Path) -> None:
     assert datadir.run_dir(tmp_path).stat().st_mode & 0o777 == 0o700
 
 
+def test_what_a_killed_process_left_in_the_spool_is_gone_at_the_next_start(tmp_path: Path) -> None:
+    spool = datadir.empty_spool(tmp_path)
+    assert spool.stat().st_mode & 0o777 == 0o700
+    for name in ("1.in", "append-x", "review-3-y"):
+        (spool / name).write_bytes(b"From: ")
+    assert datadir.empty_spool(tmp_path) == spool
+    assert list(spool.iterdir()) == []
+
+
 def test_a_socket_works_at_any_depth(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
