@@ -18,14 +18,16 @@ from functools import partial
 import aiohttp
 from cryptography import x509
 
-from admin.actions.context import FAILED, Actor, Context, require
+from admin.actions.context import FAILED, UNREACHABLE, Actor, Context, require
+from admin.engines import EngineState
 from admin.probe import Probe, client_tls, reachable
 from admin.texts import say
 from filters.clamd import Clamd
 from filters.rspamd import Rspamd
 from govmail.config import FilterTable, Listener
-from govmail.errors import MailError
-from govmail.store import audit, lease, mailboxes
+from govmail.errors import DirectoryUnavailable, MailError
+from govmail.mail.address import Address
+from govmail.store import audit, lease, mailboxes, migrate
 from govmail.wire.control import Done
 
 CONNECT_SECONDS = 5.0
@@ -35,6 +37,7 @@ SIGNATURE_WARNING_DAYS = 3
 DISK_WARNING = 0.10  # of the file system
 DISK_FAILED_OCTETS = 256 * 1024 * 1024
 CLOCK_SECONDS = 60  # the audit trail may lie this far in the future
+NAMED = 3  # domains in a remark
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)  # a clock before this was never set
 
 OK, WARNING, FAILURE = "ok", "warning", "failed"
@@ -59,8 +62,17 @@ class Finding:
 
 
 async def run(ctx: Context, actor: Actor) -> AsyncIterator[Check | Done]:
-    """All checks, one row each as it ends, the probe's steps last. The exit code says whether one failed."""
+    """All checks, one row each as it ends, the probe's steps last. The exit code says whether one failed.
+
+    Without a server: what can be seen from here, and the code for an unreachable server.
+    """
     require(actor, "doctor", None)
+    if actor.source == "cli":
+        yield Check("server", FAILURE, say("server_down", path=ctx.data_dir), 0)
+        for name, function in checks_at_rest(ctx):
+            yield await measure(name, function)
+        yield Done(code=UNREACHABLE)
+        return
     failed = False
     for name, function in checks(ctx):
         check = await measure(name, function)
@@ -83,15 +95,25 @@ async def _as_finding(step: Callable[[], Awaitable[str]]) -> Finding:
     return Finding(OK, await step())
 
 
-def checks(ctx: Context) -> list[tuple[str, Callable[[], Awaitable[Finding]]]]:
-    """The checks by name, in the order in which they run."""
-    listed: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
+Checks = list[tuple[str, Callable[[], Awaitable[Finding]]]]
+"""Checks by name, in the order in which they run."""
+
+
+def checks_at_rest(ctx: Context) -> Checks:
+    """Those that need no running server."""
+    return [
         ("clock", partial(check_clock, ctx)),
         ("disk", partial(check_disk, ctx)),
         ("certificate", partial(check_certificate, ctx)),
         ("database", partial(check_database, ctx)),
         ("directory", partial(check_directory, ctx)),
     ]
+
+
+def checks(ctx: Context) -> Checks:
+    """Everything but the probe."""
+    listed: Checks = [*checks_at_rest(ctx), ("postmaster", partial(check_postmaster, ctx))]
+    listed += [(f"engine {one.name}", partial(check_engine, one)) for one in ctx.engines()]
     listed += [(f"port {one.name}", partial(check_listener, ctx, one)) for one in ctx.config.listener]
     listed += [(f"filter {one.name}", partial(check_filter, ctx, one)) for one in ctx.config.filter]
     return listed
@@ -158,17 +180,51 @@ def names_of(certificate: x509.Certificate) -> set[str]:
 
 
 async def check_database(ctx: Context) -> Finding:
-    """Answers, and takes a write: whether the disk lets it is seen only so."""
+    """Answers, has our schema, and takes a write: whether the disk lets it is seen only so."""
+    found, ours = await ctx.database.read(migrate.revisions)
+    if found != ours:
+        return Finding(FAILURE, say("schema_other", found=found or "?", ours=ours or "?"))
     messages = await ctx.database.read(mailboxes.count_messages)
     await ctx.database.write(lease.take, "doctor", "doctor", ctx.now, ctx.now)
     return Finding(OK, say("database_counts", messages=messages))
 
 
 async def check_directory(ctx: Context) -> Finding:
-    await ctx.directory.check()
+    try:
+        await ctx.directory.check()
+    except DirectoryUnavailable:
+        if ctx.config.engines.slapd_port:
+            return Finding(FAILURE, say("directory_child"))
+        raise
     counts = await ctx.directory.counts()
     text = say("directory_counts", units=counts.units, people=counts.people, groups=counts.groups, domains=counts.domains)
     return Finding(OK if counts.units and counts.domains else WARNING, text)
+
+
+async def check_postmaster(ctx: Context) -> Finding:
+    """Mail to postmaster@ every local domain reaches somebody (RFC 5321 §4.5.1)."""
+    silent: list[str] = []
+    for one in await ctx.directory.domains():
+        answer = await ctx.directory.resolve(Address("postmaster", one.domain))
+        if not (answer.targets or answer.remote):
+            silent.append(one.domain)
+    if not silent:
+        return Finding(OK, say("postmaster_answers"))
+    names = " ".join(silent[:NAMED]) + (" …" if len(silent) > NAMED else "")
+    return Finding(WARNING, say("postmaster_silent", count=len(silent), domains=names))
+
+
+async def check_engine(state: EngineState) -> Finding:
+    """A child of `govmail up`: runs, has not died lately, and misses nothing."""
+    if state.state == "absent":
+        return Finding(WARNING, say("engine_absent", engine=state.name))
+    if state.state != "ready":
+        return Finding(FAILURE, say("engine_down", state=state.state, restarts=state.restarts))
+    if state.warning:
+        return Finding(WARNING, state.warning)
+    if state.restarts:
+        return Finding(WARNING, say("engine_restarts", version=state.version, restarts=state.restarts))
+    return Finding(OK, state.version)
 
 
 async def check_listener(ctx: Context, listener: Listener) -> Finding:
@@ -202,8 +258,11 @@ async def check_filter(ctx: Context, table: FilterTable) -> Finding:
         try:
             version = await clamd.ping()
             age = await clamd.signature_age()
+            admits = await clamd.admits_gaps()
         finally:
             await clamd.close()
+    if not admits:
+        return Finding(WARNING, say("gaps_hidden", version=version))
     if age is None:
         return Finding(WARNING, say("signatures_test", version=version))
     days = age // 86400

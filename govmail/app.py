@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from admin.engines import EngineState
+from admin.engines import EngineState
 from directory.cache import CachedResolver
 from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
@@ -73,6 +74,7 @@ class Parts:
     smtp: SmtpServer
     parsers: ParserPool
     ports: dict[str, int]
+    engines: Callable[[], Sequence[EngineState]] = tuple
     engines: Callable[[], Sequence[EngineState]] = tuple
 
     async def kick(self, directory_id: str) -> int:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ import structlog
 
 from admin.actions.context import Actor, Cache, Context, exit_code
 from admin.actions.perform import Vanished, perform
+from admin.engines import EngineState
 from admin.texts import say, speaking
 from directory.model import DirectoryService
 from directory.passwords import PasswordPool
@@ -194,6 +195,8 @@ class Parts(Protocol):
     @property
     def clock(self) -> Clock: ...
     @property
+    def engines(self) -> Callable[[], Sequence[EngineState]]: ...
+    @property
     def ports(self) -> Mapping[str, int]:
         """Where listeners really listen, by their names; those that are missing listen where the configuration says."""
 
@@ -203,5 +206,5 @@ def context_of(parts: Parts) -> Context:
     return Context(
         config=parts.config, data_dir=parts.data_dir, database=parts.database, directory=parts.directory, cache=parts.resolver,
         hasher=parts.hasher, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock, wake_queue=parts.queue.wake,
-        ports=parts.ports,
+        engines=parts.engines, ports=parts.ports,
     )

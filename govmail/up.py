@@ -90,7 +90,7 @@ async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree) -> None:
     try:
         config = await _with_engines(config, engines, stopping)
         if not stopping.done():
-            await _serve(config, data_dir, lambda: _welcome(config, data_dir, engines), sample=sample, stopping=stopping)
+            await _serve(config, data_dir, lambda: _welcome(config, data_dir, engines), engines=engines, sample=sample, stopping=stopping)
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
@@ -123,10 +123,13 @@ async def _with_engines(config: Config, engines: Engines, stopping: asyncio.Task
 
 
 async def _serve(
-    config: Config, data_dir: Path, welcome: Callable[[], None], *, sample: sample_tree.Tree = "none", stopping: asyncio.Task[str] | None = None
+    config: Config, data_dir: Path, welcome: Callable[[], None], *,
+    engines: Engines | None = None, sample: sample_tree.Tree = "none", stopping: asyncio.Task[str] | None = None,
 ) -> None:
     stopping = stopping or asyncio.create_task(_signalled())
     parts = await build(config, data_dir)
+    if engines is not None:
+        parts.engines = lambda: engines.states
     ready = datadir.run_dir(data_dir) / "ready"
     try:
         await parts.directory.prepare()

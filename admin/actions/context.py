@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from admin.engines import EngineState
 from admin.texts import say
 from directory.model import DirectoryService
 from directory.passwords import PasswordPool
@@ -87,6 +88,7 @@ class Context:
     kick: Kick
     clock: Clock
     wake_queue: Callable[[], None] = lambda: None
+    engines: Callable[[], Sequence[EngineState]] = tuple  # the children of `govmail up`
     ports: Mapping[str, int] = field(default_factory=dict)  # of listeners that took any free one, by name
 
     @property

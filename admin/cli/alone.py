@@ -10,10 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from admin.actions.context import Actor
+from admin.actions.context import UNREACHABLE, Actor
 from admin.actions.perform import perform
+from admin.texts import say
 from govmail import app, control, supervisor, telemetry
-from govmail.config import load
+from govmail.config import Config, load
+from govmail.errors import DirectoryUnavailable
 from govmail.wire.control import Done, Failure, Frame, Request
 
 
@@ -39,9 +41,17 @@ async def ask_here(config_path: Path, actor: Actor, request: Request, data: byte
         for line in data.removesuffix(b"\n").split(b"\n") if data else ():
             yield line.removesuffix(b"\r")
 
-    parts = await app.build(load(config_path), config_path.parent)
+    config = load(config_path)
+    parts = await app.build(config, config_path.parent)
     try:
         await perform(control.context_of(parts), actor, request, emit, lines())
     finally:
         await parts.close()
-    return last[-1]
+    return _explain(last[-1], config)
+
+
+def _explain(last: Done | Failure, config: Config) -> Done | Failure:
+    """A directory that runs as our child is not there while we are not; saying "try again later" would mislead."""
+    if isinstance(last, Failure) and last.kind == DirectoryUnavailable.__name__ and config.engines.slapd_port:
+        return Failure(UNREACHABLE, last.kind, say("directory_child"))
+    return last

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from admin.engines.engine import SEARCH_PATH, Engine, quote
+from admin.texts import say
 from filters.clamd import Clamd, brief
 from govmail.config import FilterTable
 
@@ -30,6 +31,7 @@ class ClamdEngine(Engine):
     ) -> None:
         super().__init__(data_dir, port, user=user, search_path=search_path)
         self._signatures = signatures
+        self._without_signatures = False
         self._stream_octets = message_octets + 1024 * 1024
         self._client = Clamd(self.filter_table())
 
@@ -37,10 +39,14 @@ class ClamdEngine(Engine):
         """The `[[filter]]` that goes with this engine."""
         return FilterTable(name="clamav", kind="clamd", url=f"tcp://127.0.0.1:{self.port}", stream_octets=self._stream_octets, workers=8)
 
+    @property
+    def warning(self) -> str:
+        return say("engine_no_signatures", path=self._signatures) if self._without_signatures else ""
+
     def configure(self) -> None:
         database = self._signatures
         if not any(path.suffix in (".cvd", ".cld") for path in database.glob("*")):
-            self.warning = f"no signatures in {database}: only the EICAR test file is found; run freshclam, then restart"
+            self._without_signatures = True
             self.write("signatures/eicar.ndb", files("filters").joinpath("data/eicar.ndb").read_text("ascii"))
             database = self.home / "signatures"
         self._make_directory(self.home / "tmp")

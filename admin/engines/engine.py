@@ -73,7 +73,6 @@ class Engine(ABC):
         self.account = _account(user, self.package_user)
         self.process: subprocess.Popen[bytes] | None = None
         self.version = ""
-        self.warning = ""
         self.restarts = 0
         self.exit_status: int | None = None  # of the last child; negative: the signal
         self.is_ready = asyncio.Event()
@@ -86,6 +85,11 @@ class Engine(ABC):
     @property
     def available(self) -> bool:
         return self.path is not None
+
+    @property
+    def warning(self) -> str:
+        """What operators should know about a running engine, in their language; "" when there is nothing."""
+        return ""
 
     @property
     def state(self) -> EngineState:

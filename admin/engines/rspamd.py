@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from admin.engines.engine import PROBE_SECONDS, READY_SECONDS, SEARCH_PATH, Engine, quote, secret
+from admin.texts import say
 from filters import dkim
 from filters.rspamd import Rspamd
 from govmail.config import FilterTable
@@ -50,7 +51,6 @@ class RspamdEngine(Engine):
         self._cache_dir = cache_dir or self.home / "db"  # of compiled patterns: 14 s at the first start, 1 s afterwards
         self._message_octets = message_octets
         self._nameservers = nameservers
-        self.warning = "" if nameservers else "no DNS: SPF, DKIM and DMARC of incoming mail are not verified"
         self._alone = False  # the controller, without workers
         self._client = Rspamd(FilterTable(name="rspamd", kind="rspamd", url=f"http://127.0.0.1:{port}"), hostname="localhost")
 
@@ -60,6 +60,10 @@ class RspamdEngine(Engine):
             name="rspamd", kind="rspamd", url=f"http://127.0.0.1:{self.port}", controller_url=f"http://127.0.0.1:{self.port + 1}",
             password_file=str(secrets_dir(Path()) / "rspamd.password"), workers=32,
         )
+
+    @property
+    def warning(self) -> str:
+        return "" if self._nameservers else say("engine_no_dns")
 
     def prepare(self) -> None:
         """At the first start the controller runs alone until it has made the classifier's databases: workers that make

@@ -40,6 +40,11 @@ def to_head(engine: Engine) -> None:
         conn.exec_driver_sql("COMMIT") if sqlite else conn.commit()
 
 
+def revisions(conn: Connection) -> tuple[str | None, str | None]:
+    """The schema that the database has, and the one that this program works with."""
+    return MigrationContext.configure(conn).get_current_revision(), ScriptDirectory.from_config(configuration(conn)).get_current_head()
+
+
 def _migrate(conn: Connection) -> None:
     config = configuration(conn)
     scripts = ScriptDirectory.from_config(config)

@@ -37,13 +37,24 @@ def test_acts_are_done_and_recorded_as_the_command_lines_own(data_dir: Path) -> 
     datadir.take_lock(data_dir).release()  # given back
 
 
-def test_doctor_without_a_server_fails_and_says_which_ports_are_closed(data_dir: Path) -> None:
+def test_doctor_without_a_server_says_so_and_what_to_do(data_dir: Path) -> None:
     result = govmail(data_dir, "doctor", "--json")
-    assert result.returncode == 1
+    assert result.returncode == 4
     report = json.loads(result.stdout)
-    assert report["ok"] is False
-    assert {"port smtp", "port imaps"} <= set(report["failed"])
-    assert {one["status"] for one in report["checks"]} <= {"ok", "warning", "failed"}
+    assert (report["ok"], report["failed"]) == (False, ["server"])
+    assert "govmail up" in report["checks"][0]["text"]
+    assert {"disk", "database", "directory"} <= {one["check"] for one in report["checks"] if one["status"] != "failed"}
+    spoken = govmail(data_dir, "doctor", LANG="zh_CN.UTF-8")
+    assert spoken.returncode == 4
+    assert "服务器没有运行" in spoken.stdout
+
+
+def test_acts_on_a_directory_that_runs_only_with_the_server_say_so(tmp_path: Path) -> None:
+    setup.prepare(tmp_path, port_offset=60_000, ldap=True)
+    for arguments in (("person", "list"), ("unit", "add", "江西省")):
+        result = govmail(tmp_path, *arguments)
+        assert result.returncode == 4
+        assert "govmail up" in result.stderr
 
 
 def test_a_broken_configuration_is_named(data_dir: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import pytest
 from admin import doctor, setup
 from admin.actions.context import Actor, Context
 from admin.doctor import Check
+from admin.engines import EngineState
 from govmail import app, config, datadir
 from govmail.app import Parts
 from govmail.config import FilterTable, Listener
 from govmail.control import context_of
+from govmail.mail.address import Address
 from govmail.wire.control import Done
 
 ME = Actor.of_uid(0, "test")
@@ -54,7 +58,7 @@ async def test_a_whole_server_is_found_well_and_the_probe_goes_round(parts: Part
     await province(ctx)
     found, code = await examine(ctx)
     assert code == 0, found
-    assert {name for name, one in found.items() if one.status == "warning"} == {"certificate"}  # self-signed
+    assert {name for name, one in found.items() if one.status == "warning"} == {"certificate", "postmaster"}  # self-signed; nobody was named
     assert [name for name in found if name.startswith("probe")] == ["probe account", "probe login", "probe send", "probe fetch", "probe remove"]
     assert {f"port {one.name}" for one in ctx.config.listener} <= set(found)
     from admin.actions import mailbox
@@ -123,3 +127,62 @@ async def test_a_clock_that_was_put_back_is_found(parts: Parts) -> None:
     assert (await doctor.check_clock(ctx)).status == "ok"
     assert (await doctor.check_clock(replace(ctx, clock=lambda: parts.clock() - timedelta(days=1)))).status == "failed"
     assert (await doctor.check_clock(replace(ctx, clock=lambda: parts.clock() - timedelta(days=3650)))).status == "failed"
+
+
+async def test_postmasters_that_reach_nobody_are_named(parts: Parts) -> None:
+    ctx = context_of(parts)
+    await province(ctx)
+    finding = await doctor.check_postmaster(ctx)
+    assert finding.status == "warning"
+    assert "jx.example" in finding.text
+    from admin.actions import person
+
+    added = await person.add(ctx, ME, "张三", unit="江西省")
+    root, keeper = await ctx.directory.root(), await ctx.directory.person_by_address(Address.parse(added.address))
+    assert root is not None
+    await ctx.directory.set_keeper(root.unit_id, keeper.person_id)
+    assert (await doctor.check_postmaster(ctx)).status == "ok"
+
+
+async def test_a_clamd_that_hides_what_it_has_not_seen_is_announced(parts: Parts) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        command = await reader.readline()
+        if b"VERSION" in command:
+            writer.write(f"ClamAV 1.4.3/27800/{datetime.now(UTC):%a %b %d %H:%M:%S %Y}\n".encode())
+        else:
+            await reader.readuntil(b"\0\0\0\0")
+            writer.write(b"stream: OK\n")
+        writer.close()
+
+    pretender = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = pretender.sockets[0].getsockname()[1]
+    finding = await doctor.check_filter(context_of(parts), FilterTable(name="clamav", kind="clamd", url=f"tcp://127.0.0.1:{port}"))
+    pretender.close()
+    assert finding.status == "warning"
+    assert "AlertExceedsMax" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "text"),
+    [
+        (EngineState("rspamd", "ready", "3.4", 7, 0, ""), "ok", "3.4"),
+        (EngineState("rspamd", "ready", "3.4", 7, 0, "no DNS"), "warning", "no DNS"),
+        (EngineState("rspamd", "ready", "3.4", 7, 2, ""), "warning", "restarted 2 times"),
+        (EngineState("clamd", "absent", "", None, 0, ""), "warning", "unscanned"),
+        (EngineState("clamd", "down", "", None, 5, ""), "failed", "restarted 5 times"),
+    ],
+)
+async def test_engines_are_reported(state: EngineState, status: str, text: str) -> None:
+    finding = await doctor.check_engine(state)
+    assert (finding.status, text in finding.text) == (status, True)
+
+
+async def test_a_database_of_another_version_is_found(parts: Parts) -> None:
+    ctx = context_of(parts)
+    assert (await doctor.check_database(ctx)).status == "ok"
+    with sqlite3.connect(ctx.data_dir / "mail.sqlite") as other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    other.close()
+    finding = await doctor.check_database(ctx)
+    assert finding.status == "failed"
+    assert "9999" in finding.text
