@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from admin.engines import EngineState
-from admin.engines import EngineState
 from directory.cache import CachedResolver
 from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
@@ -31,6 +30,7 @@ from govmail.config import BadConfig, Config, Listener, read_secret
 from govmail.control import ControlServer, context_of
 from govmail.datadir import empty_spool, secrets_dir
 from govmail.delivery.budget import Budget
+from govmail.delivery.full import FullMailboxes
 from govmail.delivery.ids import id_source
 from govmail.imap.server import ImapServer, make_tls_context
 from govmail.jobs.dkim import Keys
@@ -75,7 +75,6 @@ class Parts:
     parsers: ParserPool
     ports: dict[str, int]
     engines: Callable[[], Sequence[EngineState]] = tuple
-    engines: Callable[[], Sequence[EngineState]] = tuple
 
     async def kick(self, directory_id: str) -> int:
         """End every connection of this person; returns how many there were."""
@@ -110,13 +109,13 @@ async def build(config: Config, data_dir: Path) -> Parts:
     password_file = config.queue.smarthost_password_file
     relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
     queue = QueueRunner(config, database, resolver, relay, clock=clock, new_id=new_id, alone=not url.startswith("postgresql"))
-    budget = Budget(limits.inflight_octets)
+    budget, full = Budget(limits.inflight_octets), FullMailboxes(bus, clock)
     parsers = ParserPool(PARSERS)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
-        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, pool=parsers,
+        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, full=full, pool=parsers,
     )  # fmt: skip
-    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id)
+    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id, full)
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,

@@ -22,6 +22,7 @@ import structlog
 
 from govmail.config import Limits
 from govmail.delivery import local
+from govmail.delivery.full import FullMailboxes
 from govmail.errors import BadMessage, MailError, NotScanned, Refused, TooManyHops
 from govmail.interfaces import Acceptance, Action, Chain, Clock, Decision, Principal, Resolution, ScanRequest
 from govmail.mail import mime, trace
@@ -71,6 +72,7 @@ class Receiver:
         new_id: Callable[[], str],
         queue_lifetime: int,
         on_queued: Callable[[], None],
+        full: FullMailboxes,
         pool: Executor | None = None,
     ) -> None:
         """`queue_lifetime`: `config.Queue.lifetime_seconds`. `on_queued` is called after a commit that made queue entries.
@@ -85,6 +87,7 @@ class Receiver:
         self._new_id = new_id
         self._queue_lifetime = queue_lifetime
         self._on_queued = on_queued
+        self._full = full
         self._pool = pool
 
     async def accept(
@@ -155,6 +158,7 @@ class Receiver:
             lifetime=self._queue_lifetime,
         )  # fmt: skip
         done = await self._store(content, plan, int(now.timestamp()))
+        self._full.note(done, draft.message.size)
         failed = [one for one in done if one.error is not None]
         if len(failed) == len(done) and not plan.queue_message.entries:
             raise local.refusal(done)

@@ -20,6 +20,7 @@ import structlog
 
 from govmail.config import Limits, Listener
 from govmail.delivery.budget import Budget
+from govmail.delivery.full import FullMailboxes
 from govmail.errors import MailError
 from govmail.interfaces import Acceptance, Authenticator, Principal, Resolution, Resolver
 from govmail.mail.envelope import Envelope, Origin, Recipient
@@ -90,6 +91,7 @@ class Services:
     budget: Budget
     spool: Path  # directory for unfinished messages
     new_id: Callable[[], str]  # short, sortable, unique
+    full: FullMailboxes
 
 
 @dataclass(slots=True)

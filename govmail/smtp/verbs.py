@@ -18,6 +18,7 @@ from govmail.errors import (
     Busy,
     DirectoryUnavailable,
     MessageTooBig,
+    OverQuota,
 )
 from govmail.mail.address import Address
 from govmail.mail.envelope import Body, Recipient
@@ -82,6 +83,10 @@ async def rcpt(session: Session, command: Rcpt) -> Reply:
         return replies.EAI_RECIPIENT
     resolution = await session.services.resolver.resolve(address)
     policy.check_recipient(resolution, may_relay=session.principal is not None)
+    # Not at submission: mail clients take a refused recipient for the end of the whole mail
+    size = transaction.mail.size
+    if size is not None and session.principal is None and session.services.full.refuses(resolution, size):
+        raise OverQuota
     transaction.recipients.append(Recipient(address, command.notify, command.orcpt))
     transaction.resolutions.append(resolution)
     return replies.RECIPIENT_OK

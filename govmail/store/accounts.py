@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Integer, bindparam, case, insert, literal_col
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.errors import NotFound
+from govmail.interfaces import Hint
+from govmail.store.changes import note
 from govmail.store.schema import account, counter, mailbox, subscription
 from govmail.store.sql import BIG, STR, Prepared, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import Account, AccountId
@@ -42,12 +44,15 @@ _BY_ID = Prepared(select(*_FIELDS).where(account.c.account_id == bindparam("of")
 _PAGE = Prepared(
     select(*_FIELDS).where(account.c.account_id > bindparam("after")).order_by(account.c.account_id).limit(bindparam("most"))
 )
-_KNOWN = Prepared(select(account.c.directory_id).where(one_of(account.c.directory_id, "owners")))
+_KNOWN = Prepared(select(account.c.directory_id, account.c.account_id).where(one_of(account.c.directory_id, "owners")))
 _SUSPEND = Prepared(
     update(account).where(account.c.directory_id == bindparam("owner")).values(suspended=bindparam("flag", type_=Integer()) == 1)
 )
 _SET_QUOTA = Prepared(
-    update(account).where(account.c.directory_id == bindparam("owner")).values(quota_octets=bindparam("octets"))
+    update(account)
+    .where(account.c.directory_id == bindparam("owner"))
+    .values(quota_octets=bindparam("octets"))
+    .returning(account.c.account_id, account.c.modseq)
 )
 
 _new = rows_in("rows")
@@ -132,9 +137,9 @@ def create_missing(conn: Connection, directory_ids: Collection[str], *, now: int
     _CREATE_SUBSCRIPTIONS.run(conn, {"rows": rows})
 
 
-def known(conn: Connection, directory_ids: Collection[str]) -> set[str]:
-    """Which of these owners have an account."""
-    return {row[0] for row in _KNOWN.rows(conn, {"owners": as_set(directory_ids)})}
+def known(conn: Connection, directory_ids: Collection[str]) -> dict[str, int]:
+    """The account of each of these owners who has one."""
+    return {row[0]: row[1] for row in _KNOWN.rows(conn, {"owners": as_set(directory_ids)})}
 
 
 def suspend(conn: Connection, directory_id: str, flag: bool) -> None:
@@ -145,8 +150,10 @@ def suspend(conn: Connection, directory_id: str, flag: bool) -> None:
 
 def set_quota(conn: Connection, directory_id: str, octets: int | None) -> None:
     """Limit the account to so many octets of messages; None: no limit. Raises NotFound."""
-    if _SET_QUOTA.run(conn, {"owner": directory_id, "octets": octets}) == 0:
+    row = _SET_QUOTA.first(conn, {"owner": directory_id, "octets": octets})
+    if row is None:
         raise NotFound("no such account")
+    note(conn, Hint(row[0], row[1]))
 
 
 def list_page(conn: Connection, *, after: int, limit: int) -> list[Account]:

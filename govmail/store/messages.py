@@ -248,9 +248,11 @@ def _place(
     """Charge accounts and take UIDs: (index, answer, modseq) for each."""
     owners = [one.directory_id for _, one in wanted]
     charged = _charge_owners(conn, owners, size)
+    full: dict[str, int] = {}
     if len(charged) < len(owners):
         missing = set(owners) - charged.keys()
-        missing -= accounts.known(conn, missing)
+        full = accounts.known(conn, missing)
+        missing -= full.keys()
         if missing:
             accounts.create_missing(conn, missing, now=now)
             charged |= _charge_owners(conn, missing, size)
@@ -266,7 +268,7 @@ def _place(
         entered = {row[0]: (row[1], row[2]) for row in _ENTER_MANY.rows(conn, {"rows": as_rows(entering), "size": size})}
     for index, one in wanted:
         if one.directory_id not in charged:
-            yield index, Delivered(one.directory_id, error=OverQuota.__name__, text=OverQuota.text), 0
+            yield index, Delivered(one.directory_id, full.get(one.directory_id, 0), error=OverQuota.__name__, text=OverQuota.text), 0
             continue
         account_id, modseq = charged[one.directory_id]
         mailbox_id, uid = entered[account_id]

@@ -179,7 +179,10 @@ class NewQueueMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Where a copy went, or why not: `error` is the name of the MailError class and `text` its public text."""
+    """Where a copy went, or why not: `error` is the name of the MailError class and `text` its public text.
+
+    `account_id` stands there for an account without room, too; 0: none exists yet.
+    """
 
     directory_id: str
     account_id: int = 0

@@ -16,7 +16,9 @@ from filters.chain import FilterChain
 from filters.clamd import Clamd
 from filters.quarantine import Quarantine
 from filters.rspamd import Rspamd
+from govmail.bus import LocalBus
 from govmail.config import Config
+from govmail.delivery.full import FullMailboxes
 from govmail.errors import NotPermitted
 from govmail.interfaces import Acceptance
 from govmail.mail.address import Address
@@ -65,6 +67,7 @@ def receiver(database: Database, chain: FilterChain, quarantine: Quarantine) -> 
     return Receiver(
         hostname=HOSTNAME, limits=Config().limits, database=database, chain=chain, hold=quarantine.hold, clock=lambda: NOW,
         new_id=lambda: f"q{next(_ids)}", queue_lifetime=86_400, on_queued=lambda: None,
+        full=FullMailboxes(LocalBus(), lambda: NOW),
     )  # fmt: skip
 
 

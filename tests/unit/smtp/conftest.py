@@ -6,14 +6,17 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from govmail.bus import LocalBus
 from govmail.config import Limits, Listener
 from govmail.delivery.budget import Budget
+from govmail.delivery.full import FullMailboxes
 from govmail.interfaces import Acceptance, Principal, Resolution
 from govmail.mail.envelope import Envelope, Origin
 from govmail.mail.message import Message
@@ -64,6 +67,7 @@ class Stage:
                 self.budget,
                 self.spool,
                 lambda: f"Q{next(self.ids)}",
+                FullMailboxes(LocalBus(), lambda: datetime.now(UTC)),
             )
         )
 

@@ -8,14 +8,16 @@ import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from govmail.bus import LocalBus
 from govmail.config import Limits, Listener
 from govmail.delivery.budget import Budget
+from govmail.delivery.full import FullMailboxes
 from govmail.interfaces import Action, Decision, Resolution, ScanRequest
 from govmail.mail.envelope import Notify
 from govmail.smtp.parsers import ParserPool
@@ -81,7 +83,10 @@ class House:
         self.people.add_group("mixed@jx.example", ["lisi"], ["partner@else.example"])
         self.chain = Chain()
         self.woken: list[str] = []  # the queue, each time it was
-        self.database = Database.open("", data_dir=directory, durable=False)
+        bus = LocalBus()
+        self.database = Database.open("", data_dir=directory, durable=False, bus=bus)
+        self.now = NOW
+        full = FullMailboxes(bus, lambda: self.now)
         ids = itertools.count(1)
         self.budget = Budget(self.limits.inflight_octets)
         receiver = Receiver(
@@ -94,12 +99,13 @@ class House:
             new_id=lambda: f"q{next(ids)}",
             queue_lifetime=LIFETIME,
             on_queued=lambda: self.woken.append("queue"),
+            full=full,
             pool=pool,
         )
         self.spool = directory / "spool"
         self.server = SmtpServer(
             Services(
-                "mail.jx.example", self.limits, self.people, self.people, receiver.accept, self.budget, self.spool, lambda: f"s{next(ids)}"
+                "mail.jx.example", self.limits, self.people, self.people, receiver.accept, self.budget, self.spool, lambda: f"s{next(ids)}", full
             )
         )
 
@@ -250,6 +256,37 @@ async def test_all_over_quota_is_one_reply(house: House) -> None:
     assert await house.send(["lisi@jx.example"]) == "452 4.2.2 mailbox is full"
     assert await house.queued() == []
     assert house.woken == []
+
+
+async def test_a_full_mailbox_is_refused_before_the_octets_travel(house: House) -> None:
+    await house.fill("lisi")
+    size = len(OUTSIDE)
+    async with SmtpClient(await house.listen()) as client:
+        await client.hello()
+
+        async def asked(recipient: str, parameters: str = f" SIZE={size}") -> str:
+            await client.command("RSET")
+            await client.command(f"MAIL FROM:<a@else.example>{parameters}")
+            return await client.command(f"RCPT TO:<{recipient}>")
+
+        assert (await asked("lisi@jx.example"))[:3] == "250"  # nobody has tried yet
+        assert await house.send(["lisi@jx.example"]) == "452 4.2.2 mailbox is full"
+        assert await asked("lisi@jx.example") == "452 4.2.2 mailbox is full"
+        assert (await asked("lisi@jx.example", f" SIZE={size - 1}"))[:3] == "250"  # this may fit
+        assert (await asked("lisi@jx.example", ""))[:3] == "250"
+        assert (await asked("all@jx.example"))[:3] == "250"  # others have room
+        house.now = NOW + timedelta(minutes=2)
+        assert (await asked("lisi@jx.example"))[:3] == "250"
+        assert await house.send(["lisi@jx.example"]) == "452 4.2.2 mailbox is full"
+        await house.database.write(accounts.set_quota, person_id("lisi"), None)
+        assert (await asked("lisi@jx.example"))[:3] == "250"
+
+
+async def test_who_submits_is_not_refused_a_single_recipient(house: House) -> None:
+    await house.fill("lisi")
+    assert (await house.submit(["lisi@jx.example"], MESSAGE)).startswith("452")
+    parameters = f" SIZE={len(MESSAGE)}"
+    assert (await house.submit(["lisi@jx.example", "wangwu@jx.example"], MESSAGE, parameters=parameters)).startswith("250")
 
 
 async def test_some_over_quota_is_tried_again(house: House) -> None:
