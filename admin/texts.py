@@ -121,7 +121,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "connection_lost": ("与服务器的连接中断，操作结果未知：请检查后重试", "the connection to the server was lost, the outcome is not known: look, then repeat"),
     "not_yours": ("{path}：{reason}；请以运行服务器的系统用户执行", "{path}: {reason}; run this as the server's system user"),
     "file_unreadable": ("{path}：{reason}", "{path}: {reason}"),
-    "interrupted": ("已中断", "interrupted"),
     "password_once": ("密码只显示这一次", "the password is shown this once"),
     "importing": ("导入", "importing"),
     # doctor

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from admin.actions.context import UNREACHABLE, Actor
-from admin.actions.perform import perform
+from admin.actions.perform import Vanished, perform
 from admin.texts import say
 from govmail import app, control, supervisor, telemetry
 from govmail.config import Config, load
@@ -27,15 +27,18 @@ def become_owner(data_dir: Path) -> Actor:
 
 
 async def ask_here(config_path: Path, actor: Actor, request: Request, data: bytes, handle: Callable[[Frame], None]) -> Done | Failure:
-    """The last frame of the act; the others go to `handle`. Raises BadConfig, StoreFailed."""
+    """The last frame of the act; the others go to `handle`. Raises BadConfig, StoreFailed, BrokenPipeError."""
     telemetry.configure("warning", pretty=sys.stderr.isatty())
     last: list[Done | Failure] = []
 
     async def emit(frame: Frame) -> None:
         if isinstance(frame, Done | Failure):
             last.append(frame)
-        else:
+            return
+        try:
             handle(frame)
+        except BrokenPipeError as error:
+            raise Vanished from error
 
     async def lines() -> AsyncIterator[bytes]:
         for line in data.removesuffix(b"\n").split(b"\n") if data else ():
@@ -45,6 +48,8 @@ async def ask_here(config_path: Path, actor: Actor, request: Request, data: byte
     parts = await app.build(config, config_path.parent)
     try:
         await perform(control.context_of(parts), actor, request, emit, lines())
+    except Vanished as error:
+        raise BrokenPipeError from error
     finally:
         await parts.close()
     return _explain(last[-1], config)

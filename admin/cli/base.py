@@ -37,6 +37,10 @@ class Context(click.Context):
     formatter_class = Formatter
 
 
+class ReaderGone(Exception):
+    """Nobody reads our output any more."""
+
+
 class _Helped(click.Command):
     """A command with its help in both languages: `help` in English, `zh` in Chinese."""
 
@@ -45,6 +49,12 @@ class _Helped(click.Command):
     def __init__(self, *args: Any, zh: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.zh = zh
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would end with 1, as after a failure
+            raise ReaderGone from error
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return self.zh.partition("\n")[0] if language() == "zh" else super().get_short_help_str(limit)

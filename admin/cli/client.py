@@ -99,18 +99,15 @@ def connect(data_dir: Path) -> socket.socket | None:
 
 
 def ask_server(connection: socket.socket, request: Request, data: bytes, handle: Callable[[Frame], None]) -> Done | Failure:
-    """One request over the control socket."""
+    """One request over the control socket. What `handle` raises passes through."""
     connection.settimeout(ANSWER_SECONDS)
     # The input goes out beside the answer coming in: the server answers rows before it has read all of them.
     sender = threading.Thread(target=_send, args=(connection, encode(request) + data), daemon=True)
     sender.start()
-    try:
-        for frame in _frames(connection):
-            if isinstance(frame, Done | Failure):
-                return frame
-            handle(frame)
-    except OSError as error:
-        raise Unreachable(say("connection_lost")) from error
+    for frame in _frames(connection):
+        if isinstance(frame, Done | Failure):
+            return frame
+        handle(frame)
     raise Unreachable(say("connection_lost"))
 
 
@@ -123,5 +120,11 @@ def _send(connection: socket.socket, data: bytes) -> None:
 
 def _frames(connection: socket.socket) -> Iterator[Frame]:
     with connection.makefile("rb") as stream:
-        while line := stream.readline(REPLY_OCTETS):
+        while True:
+            try:
+                line = stream.readline(REPLY_OCTETS)
+            except OSError as error:
+                raise Unreachable(say("connection_lost")) from error
+            if not line:
+                return
             yield decode_frame(line)

@@ -1,10 +1,12 @@
 """The command `govmail`: finds the data directory, speaks the operator's language, ends with a documented exit code.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 3 refused, 4 server unreachable.
+Exit codes: 0 done, 1 failed, 2 bad input, 3 refused, 4 server unreachable; as in a shell, 130 after Ctrl-C and 141 when the
+reader of the output has gone.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
@@ -13,13 +15,13 @@ from pathlib import Path
 import click
 
 from admin.cli import audit, domain, group, mailbox, person, quarantine, queue, server, unit
-from admin.cli.base import Group, Option, complain
+from admin.cli.base import Group, Option, ReaderGone, complain
 from admin.cli.client import Place, Unreachable
 from admin.texts import choose, locale_language, say, set_language
 from govmail import datadir
 from govmail.errors import MailError
 
-FAILED, BAD_INPUT, UNREACHABLE = 1, 2, 4
+FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED, UNREAD = 1, 2, 4, 130, 141
 
 
 @click.group(
@@ -66,15 +68,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MailError as error:
         complain(error.public)
         return FAILED
+    except ReaderGone:
+        # Python writes what is left at its end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
-            sys.stderr.close()
-            return FAILED
         complain(say("file_unreadable", path=error.filename or "?", reason=error.strerror or error))
         return BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
-        complain(say("interrupted"))
-        return FAILED
+        return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED
     return 0

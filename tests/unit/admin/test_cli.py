@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import stat
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 from structlog.testing import capture_logs
 
+from admin import setup
 from admin.cli.main import cli, run
 from admin.texts import speaking
 from govmail import datadir
@@ -257,6 +259,30 @@ def test_tables_on_a_terminal_of_80_columns(terminal: Terminal) -> None:
     assert "姓名" in plain
     assert "张三" in plain
     assert max(cell_len(line) for line in plain.splitlines()) <= 80
+
+
+def test_a_reader_that_has_gone_ends_the_command_silently(terminal: Terminal, tmp_path: Path) -> None:
+    setup.prepare(tmp_path, engines=False)
+    Terminal(tmp_path)("unit", "add", "江西省")
+    for data_dir in (terminal.data_dir, tmp_path):  # with a server, and without one
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "admin.cli", "--data", str(data_dir), "unit", "list"]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_ctrl_c_ends_the_command_silently(terminal: Terminal) -> None:
+    command = [sys.executable, "-m", "admin.cli", "--data", str(terminal.data_dir), "person", "add", "--from-file", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(b"x" * 200_000)  # more than a pipe holds: somebody reads
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+        assert child.stderr.read() == b"\n"  # behind the ^C that a terminal shows
+        child.stdin.close()
 
 
 def test_the_lock_and_socket_of_the_server_are_its_own(terminal: Terminal) -> None:
