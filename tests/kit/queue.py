@@ -66,12 +66,12 @@ class Hosts:
 class House:
     """A store with a queue runner on it, and a clock that the test turns."""
 
-    def __init__(self, tmp_path: Path, directory: Directory, port: int = 1, **settings: Any) -> None:
+    def __init__(self, tmp_path: Path, directory: Directory, port: int = 1, url: str = "", **settings: Any) -> None:
         self.path, self.directory = tmp_path, directory
         waits = {"command_seconds": 60.0, "data_seconds": 60.0, "connect_seconds": 60.0}
         self.config = Config(hostname="mail.jx.example", queue=Queue(port=port, **(waits | settings)))
         self.time = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-        self.database = Database.open("", data_dir=tmp_path, durable=False, readers=1)
+        self.database = Database.open(url, data_dir=tmp_path, durable=False, readers=1)
         self.count = 0
 
     def clock(self) -> datetime:
@@ -111,14 +111,15 @@ class House:
 
     async def inbox(self, name: str, mailbox: str = "INBOX") -> list[EmailMessage]:
         """What lies in a person's mailbox, parsed."""
-        return await self.database.read(_inbox, self.directory.people[name], mailbox, self.database.blobs)
+        return await self.database.read(mails_in, self.directory.people[name], mailbox, self.database.blobs)
 
     async def notices(self, name: str = "zhang") -> list[str]:
         """The subjects in a person's INBOX."""
         return [str(one["Subject"]) for one in await self.inbox(name)]
 
 
-def _inbox(conn: Connection, owner: str, mailbox: str, files: blobs.BlobFiles) -> list[EmailMessage]:
+def mails_in(conn: Connection, owner: str, mailbox: str, files: blobs.BlobFiles) -> list[EmailMessage]:
+    """What lies in a mailbox, parsed."""
     account = accounts.find(conn, owner)
     if account is None:
         return []
@@ -137,8 +138,13 @@ def remote(recipient: str, notify: Notify = DEFAULT_NOTIFY) -> NewEntry:
 
 
 @asynccontextmanager
-async def house(tmp_path: Path, peer: Peer | None = None, directory: Directory | None = None, **settings: Any) -> AsyncIterator[House]:
+async def house(
+    tmp_path: Path, peer: Peer | None = None, directory: Directory | None = None, *, url: str = "", **settings: Any
+) -> AsyncIterator[House]:
+    """`url`: of an empty database; SQLite in `tmp_path` without one."""
     async with running(peer or Peer()) as listening:
-        one = House(tmp_path, directory or Directory("zhang"), listening.port, **settings)
-        yield one
-        await one.database.close()
+        one = House(tmp_path, directory or Directory("zhang"), listening.port, url, **settings)
+        try:
+            yield one
+        finally:
+            await one.database.close()

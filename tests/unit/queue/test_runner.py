@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from govmail.mail.address import Address
 from govmail.mail.envelope import DEFAULT_NOTIFY, Notify
 from govmail.queue import bounce, work
 from govmail.store import accounts, queue
-from govmail.store.values import NewEntry
+from govmail.store.connection import Connection
+from govmail.store.values import NewEntry, QueueEntry
 from tests.kit.peer import HANG, Peer
+from tests.kit.postgres import PostgresServer
 from tests.kit.queue import MESSAGE, Directory, house, remote
 
 
@@ -66,9 +69,9 @@ async def test_a_refusal_reaches_the_sender_in_words_he_understands(tmp_path: Pa
     assert len(peer.taken) == 1
 
 
-async def test_a_remote_sender_gets_it_by_mail_with_the_null_path(tmp_path: Path) -> None:
+async def test_a_remote_sender_gets_it_by_mail_with_the_null_path(tmp_path: Path, url: str) -> None:
     peer = Peer({"RCPT TO:<gone": b"550 5.1.1 no\r\n"})
-    async with house(tmp_path, peer) as one:
+    async with house(tmp_path, peer, url=url) as one:
         await one.enqueue(remote("gone@a.example"), sender="far@b.example")
         await one.work()
         assert await one.entries() == []
@@ -85,9 +88,9 @@ async def test_a_notification_that_bounces_is_the_end_of_it(tmp_path: Path) -> N
         assert await one.entries() == [] and peer.taken == []
 
 
-async def test_trouble_is_retried_then_told_then_given_up(tmp_path: Path) -> None:
+async def test_trouble_is_retried_then_told_then_given_up(tmp_path: Path, url: str) -> None:
     peer = Peer({"RCPT": b"450 4.2.0 greylisted\r\n"})
-    async with house(tmp_path, peer) as one:
+    async with house(tmp_path, peer, url=url) as one:
         queue_id = await one.enqueue(remote("x@a.example"))
         await one.work()
         (entry,) = await one.entries()
@@ -122,9 +125,9 @@ async def test_refused_at_acceptance_is_told_at_once(tmp_path: Path) -> None:
         assert "收件人的邮箱已停用。" in next(iter(notice.iter_parts())).get_content()
 
 
-async def test_a_full_mailbox_gets_its_mail_once_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_mailbox_gets_its_mail_once_there_is_room(tmp_path: Path, url: str) -> None:
     directory = Directory("zhang", "li")
-    async with house(tmp_path, directory=directory) as one:
+    async with house(tmp_path, directory=directory, url=url) as one:
         li = directory.people["li"]
         await one.database.write(accounts.ensure, li, now=one.now)
         await one.database.write(accounts.set_quota, li, 10)
@@ -167,9 +170,9 @@ async def test_a_notification_outlives_a_directory_that_is_away(tmp_path: Path) 
     assert [taken.rcpts for taken in peer.taken] == [["RCPT TO:<far@b.example> NOTIFY=NEVER"]]
 
 
-async def test_what_is_tried_again_goes_where_it_belongs(tmp_path: Path) -> None:
+async def test_what_is_tried_again_goes_where_it_belongs(tmp_path: Path, url: str) -> None:
     directory = Directory("zhang", "li")
-    async with house(tmp_path, directory=directory) as one:
+    async with house(tmp_path, directory=directory, url=url) as one:
         li = directory.people["li"]
         await one.database.write(accounts.ensure, li, now=one.now)
         await one.database.write(accounts.set_quota, li, 10)
@@ -197,11 +200,11 @@ async def test_everything_is_given_up_when_the_configuration_says(tmp_path: Path
         assert {(entry.kind, entry.message.sender, entry.expires) for entry in await one.entries()} == {("remote", "", one.now + 7200)}
 
 
-async def test_a_list_is_expanded(tmp_path: Path) -> None:
+async def test_a_list_is_expanded(tmp_path: Path, url: str) -> None:
     people = [f"p{n}" for n in range(30)]
     directory = Directory(*people, remote=["r1@a.example", "r2@a.example"])
     peer = Peer()
-    async with house(tmp_path, peer, directory) as one:
+    async with house(tmp_path, peer, directory, url=url) as one:
         full = directory.people["p7"]
         await one.database.write(accounts.ensure, full, now=one.now)
         await one.database.write(accounts.set_quota, full, 10)
@@ -213,10 +216,10 @@ async def test_a_list_is_expanded(tmp_path: Path) -> None:
     assert [len(taken.rcpts) for taken in peer.taken] == [2]
 
 
-async def test_a_list_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_list_goes_on_where_it_was(tmp_path: Path, url: str) -> None:
     people = [f"p{n}" for n in range(10)]
     directory = Directory(*people)
-    async with house(tmp_path, directory=directory) as one:
+    async with house(tmp_path, directory=directory, url=url) as one:
         await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY), sender="p0@jx.example")
         (entry,) = await one.database.write(queue.lease, "dead", now=one.now, limit=10, lease_seconds=900)
         batch = (await directory.resolve(Address.parse("everyone@jx.example"))).targets[:4]
@@ -227,9 +230,9 @@ async def test_a_list_goes_on_where_it_was(tmp_path: Path) -> None:
         assert [len(await one.inbox(name)) for name in people] == [1] * 10
 
 
-async def test_two_workers_never_have_the_same_entry(tmp_path: Path) -> None:
+async def test_two_workers_never_have_the_same_entry(tmp_path: Path, url: str) -> None:
     peer = Peer()
-    async with house(tmp_path, peer) as one:
+    async with house(tmp_path, peer, url=url) as one:
         for n in range(40):
             await one.enqueue(remote(f"x{n}@d{n % 7}.example"))
         async with asyncio.timeout(60):
@@ -238,8 +241,29 @@ async def test_two_workers_never_have_the_same_entry(tmp_path: Path) -> None:
     assert len(peer.taken) == 40
 
 
-async def test_a_lost_lease_changes_nothing_and_says_nothing(tmp_path: Path) -> None:
-    async with house(tmp_path) as one:
+async def test_a_worker_passes_by_what_another_is_about_to_take(tmp_path: Path, postgres: PostgresServer) -> None:
+    """PostgreSQL: it neither waits for the other's transaction nor takes what that has locked."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slowly(conn: Connection, now: int) -> list[QueueEntry]:
+        taken = queue.lease(conn, "first", now=now, limit=2, lease_seconds=900)
+        began.set()
+        assert go_on.wait(60)
+        return taken
+
+    with postgres.database() as url:
+        async with house(tmp_path, url=url) as one:
+            await one.enqueue(*(remote(f"x{n}@a.example") for n in range(5)))
+            first = asyncio.ensure_future(one.database.write(slowly, one.now))
+            assert await asyncio.to_thread(began.wait, 60)
+            second = await one.database.write(queue.lease, "second", now=one.now, limit=10, lease_seconds=900)
+            go_on.set()
+            assert (len(await first), len(second)) == (2, 3)
+            assert {entry.lease_owner for entry in await one.entries()} == {"first", "second"}
+
+
+async def test_a_lost_lease_changes_nothing_and_says_nothing(tmp_path: Path, url: str) -> None:
+    async with house(tmp_path, url=url) as one:
         await one.enqueue(remote("x@a.example"))
         (entry,) = await one.database.write(queue.lease, "first", now=one.now, limit=10, lease_seconds=900)
         assert await one.database.write(queue.lease, "second", now=one.now + 901, limit=10, lease_seconds=900)
@@ -247,9 +271,9 @@ async def test_a_lost_lease_changes_nothing_and_says_nothing(tmp_path: Path) -> 
         assert len(await one.entries()) == 1
 
 
-async def test_killed_between_delivery_and_record_means_once_more_never_less(tmp_path: Path) -> None:
+async def test_killed_between_delivery_and_record_means_once_more_never_less(tmp_path: Path, url: str) -> None:
     peer = Peer({".": [HANG, b"250 2.0.0 taken\r\n"]})
-    async with house(tmp_path, peer) as one:
+    async with house(tmp_path, peer, url=url) as one:
         await one.enqueue(remote("x@a.example"))
         dying = asyncio.ensure_future(one.runner().run())
         await peer.until(lambda: "." in peer.commands)
