@@ -7,9 +7,8 @@ the same people; passwords are random and lie, for their owner only, in `sample-
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +21,8 @@ from govmail.errors import StoreFailed
 from govmail.mail.address import Address
 from govmail.store import accounts
 
-PEOPLE: dict[Kind, int] = {"small": 50, "province": 100_000}
-LOGINS = 50  # people who get a password; a slow hash each
+PEOPLE = 50  # each with a password; 100,000 would take an hour to hash
 SHOWN = 5  # of these on the terminal
-BATCH = 1000
 LOGINS_FILE = "sample-logins.tsv"
 PENDING_FILE = "sample.pending"
 EVERYBODY = Address("all", DOMAIN)
@@ -66,8 +63,7 @@ async def build(ctx: Context, kind: Kind, progress: Progress | None = None) -> S
         return None
     pending.touch(mode=0o600)
     units = list(sample_units(kind))
-    count = PEOPLE[kind]
-    total = len(units) + count
+    total = len(units) + PEOPLE
 
     def tell(done: int) -> None:
         if progress:
@@ -75,29 +71,26 @@ async def build(ctx: Context, kind: Kind, progress: Progress | None = None) -> S
 
     ids = await _add_units(directory, units, tell)
     units = [replace(one, unit_id=ids[one.unit_id], parent_id=ids.get(one.parent_id or "")) for one in units]
-    people = list(sample_people(units, count))
-    given = [passwords.generate() for _ in range(min(LOGINS, count))]
+    people = list(sample_people(units, PEOPLE))
+    given = [passwords.generate() for _ in people]
     hashes = await ctx.hasher.hash_many(given)
-    people[: len(given)] = [replace(one, password_hash=encoded) for one, encoded in zip(people, hashes, strict=False)]
-    made: list[str] = []
-    for batch in _batches(people):
-        made += await _add_people(ctx, batch)
-        tell(len(units) + len(made))
+    made = await _add_people(ctx, [replace(one, password_hash=encoded) for one, encoded in zip(people, hashes, strict=True)])
+    tell(total)
     # Somebody that an interrupted build has made already has a password that nobody knows.
-    for person_id, encoded in zip(made, hashes, strict=False):
+    for person_id, encoded in zip(made, hashes, strict=True):
         await directory.set_password(person_id, encoded)
     await directory.set_keeper(units[0].unit_id, made[0])
     if not (await directory.resolve(EVERYBODY)).is_group:
         await directory.add_group(units[0].unit_id, EVERYBODY, "全体人员", members=made)
     names = {one.unit_id: one for one in units}
     logins = tuple(
-        Login(str(person.address), password, person.name, _path(names, person.unit_id)) for person, password in zip(people, given, strict=False)
+        Login(str(person.address), password, person.name, _path(names, person.unit_id)) for person, password in zip(people, given, strict=True)
     )
     file = ctx.data_dir / LOGINS_FILE
     ctx.cache.invalidate()
     _write(file, logins)
     pending.unlink()
-    return Sample(len(units), count, logins, file)
+    return Sample(len(units), PEOPLE, logins, file)
 
 
 async def _add_units(directory: DirectoryService, units: list[NewUnit], tell: Callable[[int], None]) -> dict[str, str]:
@@ -116,12 +109,6 @@ async def _add_people(ctx: Context, people: list[NewPerson]) -> list[str]:
         raise StoreFailed(f"sample: {people[first.row].address}: {first.reason}")
     await ctx.database.write(accounts.create_missing, result.ids, now=ctx.now)
     return list(result.ids)
-
-
-def _batches(people: list[NewPerson]) -> Iterator[list[NewPerson]]:
-    source = iter(people)
-    while batch := list(islice(source, BATCH)):
-        yield batch
 
 
 def _path(units: dict[str, NewUnit], unit_id: str | None) -> str:

@@ -7,9 +7,11 @@ when every part answers, then `DIR/run/ready` appears, and it goes before they c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -28,17 +30,19 @@ from admin.engines import Engines
 from admin.texts import choose
 from govmail import datadir, telemetry
 from govmail.app import build, listening
-from govmail.config import Config, load
+from govmail.config import BadConfig, Config, load
 from govmail.control import context_of
 from govmail.supervisor import CannotStart, become, claim, raise_open_files
 
 log = structlog.get_logger()
 
-PROGRAMS = "/usr/sbin:/usr/bin"
+def up(
+    data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: sample_tree.Tree = "small", search_path: str = engine_parts.SEARCH_PATH,
+) -> int:
+    """One machine, everything. Returns the exit code once a signal has ended it. Raises MailError when it cannot start.
 
-
-def up(data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: sample_tree.Tree = "small") -> int:
-    """One machine, everything. Returns the exit code once a signal has ended it. Raises MailError when it cannot start."""
+    `search_path`: the directories where the engines' programs are looked for, as in PATH.
+    """
     data_dir = data_dir.absolute()
     path = datadir.config_file(data_dir)
     user = load(path).user if path.exists() else Config().user
@@ -47,12 +51,13 @@ def up(data_dir: Path, *, port_offset: int = setup.PORT_OFFSET, sample: sample_t
     become(user, for_directory=data_dir)
     lock = datadir.take_lock(data_dir)
     try:
-        for made in setup.prepare(data_dir, port_offset=port_offset, ldap=shutil.which("slapd", path=PROGRAMS) is not None):
+        for made in setup.prepare(data_dir, port_offset=port_offset, ldap=shutil.which("slapd", path=search_path) is not None):
             say(choose(f"已生成 {data_dir / made}", f"made {data_dir / made}"))
         config = load(path)
+        require_free_ports(config, path)
         with _log_file(data_dir).open("a", encoding="utf-8") as stream:
             telemetry.configure(config.log_level, stream)
-            return _run(_up(config, data_dir, sample))
+            return _run(_up(config, data_dir, sample, search_path))
     finally:
         lock.release()
 
@@ -65,10 +70,32 @@ def serve(config_path: Path) -> int:
     become(config.user, for_directory=data_dir)
     lock = datadir.take_lock(data_dir)
     try:
+        require_free_ports(config, config_path)
         telemetry.configure(config.log_level)
         return _run(_serve(config, data_dir, lambda: None))
     finally:
         lock.release()
+
+
+def require_free_ports(config: Config, path: Path) -> None:
+    """Before anything starts: nobody else listens where we or our engines will. Raises BadConfig."""
+    wanted = [(f"listener {one.name}", one.host, one.port) for one in config.listener]
+    engines = config.engines
+    wanted += [(f"engines.{name}_port", "127.0.0.1", port) for name, port in (
+        ("slapd", engines.slapd_port), ("rspamd", engines.rspamd_port), ("rspamd", engines.rspamd_port and engines.rspamd_port + 1),
+        ("clamd", engines.clamd_port),
+    )]  # fmt: skip
+    with contextlib.ExitStack() as stack:  # all at once, so that two of ours on one port are found as well
+        for key, host, port in wanted:
+            probe = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                if port:
+                    probe.listen(1)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                raise BadConfig(choose(f"{path}：{key}：{host} 端口 {port}：{reason}", f"{path}: {key}: {host} port {port}: {reason}")) from error
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -82,9 +109,9 @@ def _run(main: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree) -> None:
+async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree, search_path: str) -> None:
     nameservers = await engine_parts.find_nameservers()
-    engines = engine_parts.build(config, data_dir, nameservers=nameservers)
+    engines = engine_parts.build(config, data_dir, nameservers=nameservers, search_path=search_path)
     stopping = asyncio.create_task(_signalled())
     keeping = asyncio.create_task(engines.run())
     try:

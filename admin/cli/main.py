@@ -19,7 +19,8 @@ from admin.cli.base import Group, Option, ReaderGone, complain
 from admin.cli.client import Place, Unreachable
 from admin.texts import choose, locale_language, say, set_language
 from govmail import datadir
-from govmail.errors import MailError
+from govmail.config import BadConfig
+from govmail.errors import BadInput, MailError
 
 FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED, UNREAD = 1, 2, 4, 130, 141
 
@@ -65,6 +66,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Unreachable as error:
         complain(error.public)
         return UNREACHABLE
+    except (BadConfig, BadInput) as error:
+        complain(error.public)
+        return BAD_INPUT
     except MailError as error:
         complain(error.public)
         return FAILED

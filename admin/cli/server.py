@@ -29,12 +29,15 @@ VERSION = (Column("version", "版本", "version"),)
 @option("--port-offset", type=int, default=2000, show_default=True, help="Added to the standard ports at first use.", zh="首次使用时加在标准端口上的数。")
 @option("--sample", type=click.Choice(["none", "small", "province"]), default="small", show_default=True, help="The sample tree made at first use.", zh="首次使用时建立的示例。")
 @option("--data", type=click.Path(path_type=Path), help="The data directory; as before the command.", zh="数据目录；与写在命令之前相同。")
+@option("--engine-path", envvar="GOVMAIL_ENGINE_PATH", help="Where the engines' programs are looked for, as in PATH, instead of the system's directories.",
+        zh="查找引擎程序的目录，写法同 PATH；缺省为系统目录。")
 @click.pass_obj
-def up(place: Place, port_offset: int, sample: Tree, data: Path | None) -> None:
+def up(place: Place, port_offset: int, sample: Tree, data: Path | None, engine_path: str | None) -> None:
     # Imported here: only this command needs the server's parts.
+    from admin.engines import SEARCH_PATH
     from govmail import up as server
 
-    raise SystemExit(server.up(data or place.data_dir, port_offset=port_offset, sample=sample))
+    raise SystemExit(server.up(data or place.data_dir, port_offset=port_offset, sample=sample, search_path=engine_path or SEARCH_PATH))
 
 
 @click.command("serve", cls=Command, help="Run the mail server of the configuration; engines run elsewhere.", zh="按配置运行邮件服务器；引擎另行运行。")

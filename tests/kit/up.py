@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,19 @@ def eventually(holds: Callable[[], Any], seconds: float = 30.0) -> Any:
 class Up:
     """A running `govmail up`; commands go to it as an operator's would."""
 
-    def __init__(self, data: Path, offset: int) -> None:
+    def __init__(self, data: Path, offset: int, arguments: Sequence[str], prefix: Sequence[str]) -> None:
         self.data = data
         self.offset = offset
+        self.arguments = arguments
+        self.prefix = prefix
         self.ports = Ports.at(offset)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         output = (self.data.parent / "up.out").open("ab")
         self.process = subprocess.Popen(
-            [COMMAND, "up", "--data", self.data, "--port-offset", str(self.offset)], stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, cwd=self.data.parent,
+            [*self.prefix, COMMAND, "up", "--data", self.data, "--port-offset", str(self.offset), *self.arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.data.parent,
         )  # fmt: skip
         eventually(self._ready, START_SECONDS)
 
@@ -73,7 +76,7 @@ class Up:
 
     def run(self, *arguments: str, data: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [COMMAND, "--data", self.data, *arguments], input=data, capture_output=True, text=True, timeout=120, check=False,
+            [*self.prefix, COMMAND, "--data", self.data, *arguments], input=data, capture_output=True, text=True, timeout=120, check=False,
             env={**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
         )  # fmt: skip
 
@@ -111,11 +114,18 @@ def free_offset() -> int:
 
 
 @contextmanager
-def running_up() -> Iterator[Up]:
+def running_up(*arguments: str, user: str = "") -> Iterator[Up]:
+    """`arguments` go to `govmail up`; `user`: started by that user instead of us."""
     # Not pytest's directory: as root the server becomes another user, who could not walk there.
     base = Path(tempfile.mkdtemp(prefix="govmail-up-"))
     base.chmod(0o755)
-    up = Up(base / "var", free_offset())
+    prefix: list[str] = []
+    if user:
+        entry = pwd.getpwnam(user)
+        os.chown(base, entry.pw_uid, entry.pw_gid)
+        # setpriv replaces itself, so that the process we stop is the server.
+        prefix = ["setpriv", "--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--clear-groups", "--"]
+    up = Up(base / "var", free_offset(), arguments, prefix)
     try:
         up.start()
         yield up

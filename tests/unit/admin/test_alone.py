@@ -60,7 +60,7 @@ def test_acts_on_a_directory_that_runs_only_with_the_server_say_so(tmp_path: Pat
 def test_a_broken_configuration_is_named(data_dir: Path) -> None:
     datadir.config_file(data_dir).write_text("colour = 'red'\n")
     result = govmail(data_dir, "mailbox", "count", LANG="zh_CN.UTF-8")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "colour" in result.stderr
     assert result.stderr.startswith("错误：")
 
