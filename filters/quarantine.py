@@ -32,7 +32,7 @@ from govmail.interfaces import Chain, Clock, Decision, Resolution, Scan, ScanReq
 from govmail.mail.address import Address
 from govmail.mail.envelope import Envelope, Origin, Recipient
 from govmail.mail.message import Message
-from govmail.store import blobs, contents, messages
+from govmail.store import blobs, contents, incoming
 from govmail.store import quarantine as store
 from govmail.store import queue as store_queue
 from govmail.store.connection import Connection
@@ -234,7 +234,7 @@ def release(
     deliveries = [Delivery(directory_id, one.address) for one, directory_id in here]
     done: list[str] = []
     if deliveries:
-        answers = messages.deliver_stored(conn, item.content_id, item.size, deliveries, internal_date=now, now=now)
+        answers = incoming.deliver_stored(conn, item.content_id, item.size, deliveries, internal_date=now, now=now)
         for (one, _), answer in zip(here, answers, strict=True):
             status[one.address] = answer.text
             if answer.error is None:

@@ -26,7 +26,7 @@ from govmail.mail.mime import digest_message
 from govmail.mail.zone import ZONE, moment
 from govmail.queue.parcel import Parcel
 from govmail.queue.verdict import Verdict
-from govmail.store import blobs, contents, messages, queue
+from govmail.store import blobs, contents, incoming, queue
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
 from govmail.store.values import Delivery, NewContent, NewEntry, NewQueueMessage
@@ -122,10 +122,10 @@ def settle(conn: Connection, owner: str, verdicts: Sequence[Verdict], letters: S
 def _post(conn: Connection, letter: Letter, *, now: int) -> None:
     waits = not letter.deliveries
     if letter.deliveries:
-        done = messages.deliver(conn, letter.content, letter.deliveries, internal_date=now, now=now)
+        done = incoming.deliver(conn, letter.content, letter.deliveries, internal_date=now, now=now)
         waits = any(one.error is not None and refusal(one.error).status.startswith("4") for one in done)
     if waits:
-        messages.deliver(conn, letter.content, (), internal_date=now, now=now, queue=letter.waiting)
+        incoming.deliver(conn, letter.content, (), internal_date=now, now=now, queue=letter.waiting)
 
 
 def refusal(name: str) -> type[MailError]:

@@ -29,7 +29,7 @@ from govmail.queue.parcel import Parcel
 from govmail.queue.verdict import Verdict, judge, refuse
 from govmail.relay.attempt import Relay
 from govmail.relay.outcome import Answer, Outcome, Result, ours
-from govmail.store import messages, queue
+from govmail.store import incoming, queue
 from govmail.store.connection import Connection
 from govmail.store.database import Database
 from govmail.store.mailboxes import INBOX
@@ -168,7 +168,7 @@ class Worker:
         deliveries = [Delivery(target.directory_id, entry.recipient, entry.mailbox or INBOX) for target in targets]
         now = self.now()
         for answer in await self._database.write(
-            messages.deliver_stored, entry.message.content_id, one.size, deliveries, internal_date=now, now=now
+            incoming.deliver_stored, entry.message.content_id, one.size, deliveries, internal_date=now, now=now
         ):
             if answer.error is not None:
                 return ours(bounce.refusal(answer.error).status, answer.text)
@@ -202,7 +202,7 @@ def serve_members(
         return False
     content_id = entry.message.content_id
     deliveries = [Delivery(target.directory_id, str(target.address), entry.mailbox or INBOX) for target in batch]
-    done = messages.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
+    done = incoming.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
     waiting = [_refused(entry, target, one) for target, one in zip(batch, done, strict=True) if one.error is not None]
     if waiting:
         queue.enqueue(conn, _successor(entry, queue_id, now), content_id, now=now, entries=waiting)

@@ -31,7 +31,7 @@ from govmail.mail.message import Message
 from govmail.mail.mime import Digest
 from govmail.smtp import policy, replies
 from govmail.smtp.rewrite import Draft, repair, rewritten, with_trace
-from govmail.store import contents, messages
+from govmail.store import contents, incoming
 from govmail.store.connection import Connection
 from govmail.store.database import Database
 from govmail.store.values import Delivered, NewContent
@@ -220,16 +220,11 @@ class Receiver:
         )
 
     async def _store(self, content: NewContent, plan: local.Plan, now: int) -> list[Delivered]:
+        mail = incoming.Mail(content, plan.deliveries, now, now, plan.queue_message, plan.on_failure)
+        if len(plan.deliveries) <= COPIES_TOGETHER:
+            return await self._database.write_together(incoming.deliver_all, mail)
         write = self._database.write if len(plan.deliveries) <= ROWS_TOGETHER else self._database.write_alone
-        return await write(
-            messages.deliver,
-            content,
-            plan.deliveries,
-            internal_date=now,
-            now=now,
-            queue=plan.queue_message,
-            on_failure=plan.on_failure,
-        )
+        return (await write(incoming.deliver_all, [mail]))[0]
 
     # -- where work is done -----------------------------------------------------------------------------------
 
@@ -254,6 +249,7 @@ class Receiver:
         )  # fmt: skip
 
 
+COPIES_TOGETHER = 20  # a mail with more copies does not join the mails of others in one call
 ROWS_TOGETHER = 1000  # a delivery with more rows shares its commit with nobody
 
 

@@ -10,7 +10,7 @@ Invariants
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -22,26 +22,29 @@ from govmail.store.blobs import BlobFiles, compress, decompress
 from govmail.store.blobs import prepare as prepare_blob
 from govmail.store.schema import blob, content, content_gone, content_header, content_parts, content_text
 from govmail.store.signature import make_signature
-from govmail.store.sql import BIG, Prepared, as_rows, as_set, field, one_of, rows_in
-from govmail.store.values import ContentRow, NewContent, TextRow
+from govmail.store.sql import BIG, Prepared, PreparedRows, as_rows, as_set, field, one_of, rows_in
+from govmail.store.values import ContentRow, NewBlob, NewContent, TextRow
 
-# No row comes back when the same prepared file is stored twice (again after an unknown outcome): its content is there then.
-_INSERT_BLOB = Prepared(
-    upsert(blob).on_conflict_do_nothing(index_elements=[blob.c.path]).returning(blob.c.blob_id), ["size", "codec", "data", "path"]
+# A file body alone: no row comes back when the same file is stored twice (again after an unknown outcome).
+_INSERT_FILE = Prepared(
+    upsert(blob).on_conflict_do_nothing(index_elements=[blob.c.path]).returning(blob.c.blob_id), ["size", "codec", "path"]
 )
+_INSERT_BLOBS = PreparedRows(lambda rows: insert(blob).values(rows).returning(blob.c.blob_id), ["size", "codec", "data"])
 _NO_BLOB = 0
 _DELETE_BLOB = Prepared(delete(blob).where(blob.c.blob_id == bindparam("of")))
-_COLUMNS = ("digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched")
 # SQLite reads PostgreSQL's ON CONFLICT; the clause locks the row that is there already.
-_UPSERT = Prepared(
-    upsert(content)
-    .on_conflict_do_update(index_elements=[content.c.digest], set_={"touched": bindparam("now")})
-    .returning(content.c.content_id, content.c.blob_id),
-    _COLUMNS,
+_UPSERT = PreparedRows(
+    lambda rows: (
+        upsert(content)
+        .values(rows)
+        .on_conflict_do_update(index_elements=[content.c.digest], set_={"touched": bindparam("now")})
+        .returning(content.c.digest, content.c.content_id, content.c.blob_id)
+    ),
+    ["digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched"],
 )
-_INSERT_HEADER = Prepared(insert(content_header), ["content_id", "header"])
-_INSERT_PARTS = Prepared(insert(content_parts), ["content_id", "parts", "body"])
-_INSERT_TEXT = Prepared(insert(content_text), ["content_id", "text", "signature", "complete"])
+_INSERT_HEADERS = PreparedRows(lambda rows: insert(content_header).values(rows), ["content_id", "header"])
+_INSERT_PARTS = PreparedRows(lambda rows: insert(content_parts).values(rows), ["content_id", "parts", "body"])
+_INSERT_TEXTS = PreparedRows(lambda rows: insert(content_text).values(rows), ["content_id", "text", "signature", "complete"])
 
 _ROWS = Prepared(
     select(
@@ -116,40 +119,46 @@ def _hashing(chunks: Iterable[bytes], update: object) -> Iterator[bytes]:
 
 def store(conn: Connection, new: NewContent, *, now: int) -> int:
     """The content's id; the row is made unless equal octets are stored already, and is touched and locked either way."""
-    row = _INSERT_BLOB.first(
-        conn, {"size": new.blob.size, "codec": new.blob.codec, "data": new.blob.data, "path": new.blob.path}
-    )
-    blob_id = _NO_BLOB if row is None else row[0]
-    found = _UPSERT.first(
-        conn,
-        {
-            "digest": new.digest,
-            "size": new.size,
-            "header_size": len(new.header),
-            "sent_date": new.sent_date,
-            "envelope": new.envelope,
-            "bodystructure": new.bodystructure,
-            "preview": new.preview,
-            "blob_id": blob_id,
-            "touched": now,
-            "now": now,
-        },
-    )
-    assert found is not None
-    content_id: int = found[0]
-    if found[1] != blob_id:  # stored before: our body is not needed; a file of it becomes an orphan
-        if blob_id != _NO_BLOB:
+    return store_all(conn, [new], now=now)[0]
+
+
+def store_all(conn: Connection, news: Sequence[NewContent], *, now: int) -> list[int]:
+    """`store` for several contents in as many statements as for one; their ids in the same order."""
+    unique = list({new.digest: new for new in news}.values())
+    blob_ids = _insert_blobs(conn, [new.blob for new in unique])
+    rows = [
+        (new.digest, new.size, len(new.header), new.sent_date, new.envelope, new.bodystructure, new.preview, blob_id, now)
+        for new, blob_id in zip(unique, blob_ids, strict=True)
+    ]
+    found = {bytes(digest): (content_id, blob_id) for digest, content_id, blob_id in _UPSERT.rows(conn, rows, now=now)}
+    fresh = []
+    for new, blob_id in zip(unique, blob_ids, strict=True):
+        content_id, stored = found[new.digest]
+        if stored == blob_id:
+            fresh.append((content_id, new))
+        elif blob_id != _NO_BLOB:  # stored before: our body is not needed; a file of it becomes an orphan
             _DELETE_BLOB.run(conn, {"of": blob_id})
-        return content_id
-    if blob_id == _NO_BLOB:
-        raise StoreFailed(private=f"the file {new.blob.path} belongs to another content")
-    _INSERT_HEADER.run(conn, {"content_id": content_id, "header": new.header})
-    _INSERT_PARTS.run(conn, {"content_id": content_id, "parts": new.parts, "body": new.body_form})
-    _INSERT_TEXT.run(
-        conn,
-        {"content_id": content_id, "text": new.text, "signature": new.signature, "complete": new.text_complete},
-    )
-    return content_id
+        if stored == _NO_BLOB:
+            raise StoreFailed(private=f"the file {new.blob.path} belongs to another content")
+    if fresh:
+        _INSERT_HEADERS.run(conn, [(content_id, new.header) for content_id, new in fresh])
+        _INSERT_PARTS.run(conn, [(content_id, new.parts, new.body_form) for content_id, new in fresh])
+        _INSERT_TEXTS.run(conn, [(content_id, new.text, new.signature, new.text_complete) for content_id, new in fresh])
+    return [found[new.digest][0] for new in news]
+
+
+def _insert_blobs(conn: Connection, blobs: Sequence[NewBlob]) -> list[int]:
+    inline = [(one.size, one.codec, one.data) for one in blobs if one.path is None]
+    # Ids are given in the order of the rows; the order in which RETURNING names them is promised by nobody.
+    given = iter(sorted(row[0] for row in _INSERT_BLOBS.rows(conn, inline)))
+    ids = []
+    for one in blobs:
+        if one.path is None:
+            ids.append(next(given))
+        else:
+            row = _INSERT_FILE.first(conn, {"size": one.size, "codec": one.codec, "path": one.path})
+            ids.append(_NO_BLOB if row is None else row[0])
+    return ids
 
 
 def note_gone(conn: Connection, content_ids: Collection[int], *, now: int) -> None:

@@ -15,9 +15,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, make_url
 
@@ -29,6 +29,7 @@ from govmail.store.jobs import Job
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 WAITING_JOBS = 5000  # reads or writes that wait for a thread; beyond it Busy
 WAIT_SECONDS = 60.0  # for the thread, and again for the transaction
@@ -86,6 +87,13 @@ class Database:
         """
         return await self._wait(self._backend.write, fn, args, kwargs, alone=False)
 
+    async def write_together(self, fn: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
+        """`write` for what many do at once: `fn(conn, items)` gets the items of all who wait now, and answers in their order.
+
+        When it raises, it is called again with each item alone, so one caller's trouble is not another's.
+        """
+        return await self._wait(self._backend.write, fn, (item,), {}, alone=False, joins=True)
+
     async def write_alone(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for a function that writes more than 1,000 rows or 1 MB: it shares its commit with nobody."""
         return await self._wait(self._backend.write, fn, args, kwargs, alone=True)
@@ -107,9 +115,10 @@ class Database:
         self._backend.close()
 
     async def _wait(
-        self, put: Callable[[Job], None], fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], *, alone: bool
-    ) -> T:
-        job = Job(fn, args, kwargs, time.monotonic() + WAIT_SECONDS, alone)
+        self, put: Callable[[Job], None], fn: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object],
+        *, alone: bool, joins: bool = False,
+    ) -> T:  # fmt: skip
+        job = Job(fn, args, kwargs, time.monotonic() + WAIT_SECONDS, alone, joins)
         job.loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = job.loop.create_future()
         job.future = future

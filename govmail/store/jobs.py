@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,16 +24,22 @@ HINTS = "govmail.hints"  # key in Connection.info of what the running function h
 
 
 class Job:
-    """`fn(conn, *args, **kwargs)` in one transaction, and who waits for it: a future on a loop, or an event."""
+    """`fn(conn, *args, **kwargs)` in one transaction, and who waits for it: a future on a loop, or an event.
 
-    __slots__ = ("alone", "args", "deadline", "done", "error", "fn", "future", "hints", "kwargs", "loop", "result")
+    `joins`: the only argument is an item, and `fn(conn, items)` answers for several of them at once.
+    """
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], deadline: float, alone: bool) -> None:
+    __slots__ = ("alone", "args", "deadline", "done", "error", "fn", "future", "hints", "joins", "kwargs", "loop", "result")
+
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], deadline: float, alone: bool, joins: bool = False
+    ) -> None:
         self.fn = fn
         self.args = args
         self.kwargs = kwargs
         self.deadline = deadline  # time.monotonic()
         self.alone = alone  # no other job shares its transaction
+        self.joins = joins
         self.result: Any = None
         self.error: BaseException | None = None
         self.hints: list[Hint] = []
@@ -45,7 +51,7 @@ class Job:
         """Run the function and keep its result and its hints; what it raises goes to the caller of this."""
         conn.info[HINTS] = self.hints = []
         self.error = None
-        self.result = self.fn(conn, *self.args, **self.kwargs)
+        self.result = self.fn(conn, self.args)[0] if self.joins else self.fn(conn, *self.args, **self.kwargs)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error; what is not a MailError of the function's own becomes StoreFailed where it is the store's."""
@@ -61,6 +67,28 @@ class Job:
             self.fail(Busy(private="waited too long for a database thread"))
             return False
         return True
+
+
+def call_together(conn: Connection, jobs: Sequence[Job]) -> None:
+    """One call for the items of jobs that join, all of one function. What it raises concerns none of them yet."""
+    hints: list[Hint] = []
+    conn.info[HINTS] = hints
+    results = jobs[0].fn(conn, [job.args[0] for job in jobs])
+    for job, result in zip(jobs, results, strict=True):
+        job.result, job.error, job.hints = result, None, []
+    jobs[0].hints = hints
+
+
+def joined(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """The jobs in their order, neighbours that can be done in one call together."""
+    batch: list[Job] = []
+    for job in jobs:
+        if batch and not (job.joins and batch[0].joins and job.fn is batch[0].fn):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
 
 
 class JobQueue:

@@ -11,7 +11,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true, update
@@ -19,8 +19,6 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true,
 from govmail.errors import NoSuchMailbox, OverQuota
 from govmail.interfaces import Hint
 from govmail.store import accounts, contents, mailboxes
-from govmail.store import queue as mail_queue
-from govmail.store.accounts import INBOX_ID
 from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
 from govmail.store.keywords import keyword_bits, keyword_names
 from govmail.store.schema import account, expunged, mailbox, message
@@ -28,19 +26,15 @@ from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, field, o
 from govmail.store.values import (
     AppendResult,
     CopyResult,
-    Delivered,
-    Delivery,
     Flag,
     FlagChange,
     NewContent,
-    NewEntry,
-    NewQueueMessage,
     StoredMessage,
     UidRange,
 )
 
 __all__ = [
-    "append", "copy", "deliver", "deliver_stored", "expunge", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
+    "append", "copy", "expunge", "insert_rows", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
 ]  # fmt: skip
 
 _given = rows_in("rows")
@@ -48,9 +42,6 @@ _ranges = rows_in("ranges")
 
 # -- accounts and mailboxes that take something in ------------------------------------------------------------------
 
-_LOCK_OWNERS = Prepared(
-    select(account.c.account_id).where(one_of(account.c.directory_id, "owners")).order_by(account.c.account_id).with_for_update()
-)
 _LOCK_ACCOUNTS = Prepared(
     select(account.c.account_id).where(one_of(account.c.account_id, "accounts")).order_by(account.c.account_id).with_for_update()
 )
@@ -60,31 +51,11 @@ _CHARGED = {
     "used_octets": account.c.used_octets + bindparam("octets", type_=BIG),
     "used_messages": account.c.used_messages + bindparam("count", type_=BIG),
 }
-_CHARGE_OWNERS = Prepared(
-    update(account)
-    .where(one_of(account.c.directory_id, "owners"), _FITS)
-    .values(**_CHARGED)
-    .returning(account.c.directory_id, account.c.account_id, account.c.modseq)
-)
 _CHARGE = Prepared(
     update(account)
     .where(account.c.account_id == bindparam("account"), or_(_FITS, bindparam("octets", type_=BIG) <= 0))
     .values(**_CHARGED)
     .returning(account.c.modseq)
-)
-# Rows: account, mailbox, modseq, unseen, deleted
-_ENTER_MANY = Prepared(
-    update(mailbox)
-    .where(mailbox.c.account_id == field(_given, 0, BIG), mailbox.c.mailbox_id == field(_given, 1, INT))
-    .values(
-        uid_next=mailbox.c.uid_next + 1,
-        messages=mailbox.c.messages + 1,
-        unseen=mailbox.c.unseen + field(_given, 3, INT),
-        deleted=mailbox.c.deleted + field(_given, 4, INT),
-        octets=mailbox.c.octets + bindparam("size", type_=BIG),
-        highest_modseq=field(_given, 2, BIG),
-    )
-    .returning(mailbox.c.account_id, mailbox.c.mailbox_id, mailbox.c.uid_next - 1)
 )
 _CHANGE_COUNTS = Prepared(
     update(mailbox)
@@ -99,13 +70,6 @@ _CHANGE_COUNTS = Prepared(
     )
     .returning(mailbox.c.uid_next, mailbox.c.uidvalidity)
 )
-_NAMED = Prepared(
-    select(mailbox.c.account_id, mailbox.c.mailbox_id).where(
-        one_of(mailbox.c.account_id, "accounts"),
-        or_(mailbox.c.name == bindparam("called"), mailbox.c.special_use == bindparam("use")),
-    )
-)
-
 # Rows: account, mailbox, uid, modseq, content, flags, keywords, internal date, saved date, size, delivered to
 _INSERT = Prepared(
     insert(message).from_select(
@@ -115,6 +79,11 @@ _INSERT = Prepared(
         include_defaults=False,
     )
 )  # fmt: skip
+
+def insert_rows(conn: Connection, rows: Sequence[tuple[int | str | None, ...]]) -> None:
+    """Rows of message: account, mailbox, uid, modseq, content, flags, keywords, internal date, saved date, size, delivered to."""
+    _INSERT.run(conn, {"rows": as_rows(rows)})
+
 
 # -- messages of one mailbox ----------------------------------------------------------------------------------------
 
@@ -155,148 +124,6 @@ _ALL_FLAGS = int(~Flag(0) & 31)
 _ALL_KEYWORDS = 2**63 - 1
 
 
-def deliver(
-    conn: Connection,
-    content: NewContent,
-    deliveries: Sequence[Delivery],
-    *,
-    internal_date: int,
-    now: int,
-    queue: NewQueueMessage | None = None,
-    on_failure: Callable[[Delivered], NewEntry | None] | None = None,
-) -> list[Delivered]:
-    """Store one message once and a row in each mailbox; answers in the order of `deliveries`.
-
-    Accounts are made where missing. What fails for one recipient (over quota) is said in its Delivered and stops nobody
-    else. A mailbox that is not there stands for INBOX, so mail is never lost on a name.
-
-    `queue` is stored in the same transaction, with what `on_failure` (pure) makes of failures when anything was
-    stored at all. If every delivery fails and there is no queue entry, nothing is stored.
-    """
-    done, placed = _take_in(conn, content.size, deliveries, now)
-    entries = queue.entries if queue else ()
-    if not placed and not entries:
-        return done
-    if on_failure is not None and queue is not None:
-        failed = (on_failure(answer) for answer in done if answer.error is not None)
-        entries += tuple(entry for entry in failed if entry is not None)
-    content_id = contents.store(conn, content, now=now)
-    _insert_placed(conn, content_id, content.size, placed, internal_date=internal_date, now=now)
-    if queue is not None and entries:
-        mail_queue.enqueue(conn, queue, content_id, entries=entries, now=now)
-    return done
-
-
-def deliver_stored(
-    conn: Connection, content_id: int, size: int, deliveries: Sequence[Delivery], *, internal_date: int, now: int
-) -> list[Delivered]:
-    """`deliver` for a content that is stored already and that something names (a queue entry, a held mail)."""
-    done, placed = _take_in(conn, size, deliveries, now)
-    _insert_placed(conn, content_id, size, placed, internal_date=internal_date, now=now)
-    return done
-
-
-_Placed = tuple[int, int, int, int, Delivery]  # account, mailbox, uid, modseq
-
-
-def _take_in(conn: Connection, size: int, deliveries: Sequence[Delivery], now: int) -> tuple[list[Delivered], list[_Placed]]:
-    """Charge accounts and take UIDs for all: the answers in the order of `deliveries`, and where rows are to be made."""
-    answers: list[Delivered | None] = [None] * len(deliveries)
-    placed: list[_Placed] = []
-    for turn in _turns(deliveries):
-        for index, answer, modseq in _place(conn, size, [(index, deliveries[index]) for index in turn], now):
-            answers[index] = answer
-            if answer.error is None:
-                placed.append((answer.account_id, answer.mailbox_id, answer.uid, modseq, deliveries[index]))
-    return [answer for answer in answers if answer is not None], placed
-
-
-def _insert_placed(
-    conn: Connection, content_id: int, size: int, placed: Sequence[_Placed], *, internal_date: int, now: int
-) -> None:
-    if not placed:
-        return
-    _INSERT.run(
-        conn,
-        {
-            "rows": as_rows(
-                (account_id, mailbox_id, uid, modseq, content_id, one.flags, 0, internal_date, now, size, one.delivered_to)
-                for account_id, mailbox_id, uid, modseq, one in placed
-            )
-        },
-    )
-    for account_id, mailbox_id, _, modseq, _ in placed:
-        note(conn, Hint(account_id, modseq, (mailbox_id,)))
-
-
-def _turns(deliveries: Sequence[Delivery]) -> list[list[int]]:
-    """Indexes in turns in which no owner appears twice; nearly always one."""
-    turns: list[list[int]] = []
-    seen: dict[str, int] = {}
-    for index, one in enumerate(deliveries):
-        turn = seen.get(one.directory_id, 0)
-        seen[one.directory_id] = turn + 1
-        if turn == len(turns):
-            turns.append([])
-        turns[turn].append(index)
-    return turns
-
-
-def _place(
-    conn: Connection, size: int, wanted: Sequence[tuple[int, Delivery]], now: int
-) -> Iterable[tuple[int, Delivered, int]]:
-    """Charge accounts and take UIDs: (index, answer, modseq) for each."""
-    owners = [one.directory_id for _, one in wanted]
-    charged = _charge_owners(conn, owners, size)
-    full: dict[str, int] = {}
-    if len(charged) < len(owners):
-        missing = set(owners) - charged.keys()
-        full = accounts.known(conn, missing)
-        missing -= full.keys()
-        if missing:
-            accounts.create_missing(conn, missing, now=now)
-            charged |= _charge_owners(conn, missing, size)
-    mailbox_of = _mailboxes(conn, [(charged[one.directory_id][0], one.mailbox) for _, one in wanted if one.directory_id in charged])
-    entering = []
-    for _, one in wanted:
-        if one.directory_id in charged:
-            account_id, modseq = charged[one.directory_id]
-            unseen, deleted = not one.flags & _SEEN, bool(one.flags & _DELETED)
-            entering.append((account_id, mailbox_of.get(account_id, INBOX_ID), modseq, int(unseen), int(deleted)))
-    entered = {}
-    if entering:
-        entered = {row[0]: (row[1], row[2]) for row in _ENTER_MANY.rows(conn, {"rows": as_rows(entering), "size": size})}
-    for index, one in wanted:
-        if one.directory_id not in charged:
-            yield index, Delivered(one.directory_id, full.get(one.directory_id, 0), error=OverQuota.__name__, text=OverQuota.text), 0
-            continue
-        account_id, modseq = charged[one.directory_id]
-        mailbox_id, uid = entered[account_id]
-        yield index, Delivered(one.directory_id, account_id, mailbox_id, uid), modseq
-
-
-def _charge_owners(conn: Connection, owners: Iterable[str], size: int) -> dict[str, tuple[int, int]]:
-    """Owner -> (account, modseq) of those accounts that exist and have room; they are locked."""
-    chosen = as_set(list(owners))
-    if conn.dialect.name == "postgresql":  # an UPDATE locks in whatever order it finds rows
-        _LOCK_OWNERS.rows(conn, {"owners": chosen})
-    found = _CHARGE_OWNERS.rows(conn, {"owners": chosen, "octets": size, "count": 1})
-    return {row[0]: (row[1], row[2]) for row in found}
-
-
-def _mailboxes(conn: Connection, wanted: Sequence[tuple[int, str]]) -> dict[int, int]:
-    """Account -> mailbox for names other than INBOX; a name or alias that leads nowhere is left out."""
-    names: dict[str, list[int]] = {}
-    for account_id, name in wanted:
-        if name != mailboxes.INBOX:
-            names.setdefault(mailboxes.canonical(name), []).append(account_id)
-    found: dict[int, int] = {}
-    for name, account_ids in names.items():
-        use = mailboxes.special_use_of(name)
-        found |= dict(_NAMED.rows(conn, {"accounts": as_set(account_ids), "called": name, "use": use}))
-    return found
-
-
 def append(
     conn: Connection,
     account_id: int,
@@ -319,7 +146,7 @@ def append(
     content_id = contents.store(conn, content, now=now)
     uid = uid_next - 1
     row = (account_id, target.mailbox_id, uid, modseq, content_id, flags, bits, internal_date, now, content.size, None)
-    _INSERT.run(conn, {"rows": as_rows([row])})
+    insert_rows(conn, [row])
     return AppendResult(uidvalidity, uid)
 
 

@@ -10,11 +10,12 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Integer, Text, bindparam
+from sqlalchemy import BigInteger, BindParameter, Column, Connection, Integer, Text, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -166,6 +167,49 @@ class Prepared:
             constants = {key: value for key, value in compiled.params.items() if value is not None}
             order = tuple(compiled.positiontup) if compiled.positiontup is not None else None
             found = self._forms[name] = Form(str(compiled), order, constants)
+        return found
+
+
+class PreparedRows:
+    """An INSERT of several rows in one statement, compiled once for each number of rows.
+
+    `make(rows)` is the statement for rows of bound parameters. For what cannot travel as JSON: octets.
+    """
+
+    __slots__ = ("_columns", "_make", "_sizes")
+
+    MOST = 64  # rows of one statement
+
+    def __init__(self, make: Callable[[list[dict[str, BindParameter[Any]]]], Executable], columns: Sequence[str]) -> None:
+        self._make = make
+        self._columns = columns
+        self._sizes: dict[int, Prepared] = {}
+
+    def rows(self, conn: Connection, values: Sequence[Sequence[Any]], **more: Any) -> list[Row]:
+        """All rows that the statement returns; each of `values` holds one row's columns, `more` the other parameters."""
+        found: list[Row] = []
+        for piece, params in self._pieces(values, more):
+            found += piece.rows(conn, params)
+        return found
+
+    def run(self, conn: Connection, values: Sequence[Sequence[Any]], **more: Any) -> None:
+        """Run a statement that returns no rows."""
+        for piece, params in self._pieces(values, more):
+            piece.run(conn, params)
+
+    def _pieces(self, values: Sequence[Sequence[Any]], more: Params) -> Iterator[tuple[Prepared, Params]]:
+        for start in range(0, len(values), self.MOST):
+            piece = values[start : start + self.MOST]
+            names = (f"{column}_{index}" for index in range(len(piece)) for column in self._columns)
+            yield self._sized(len(piece)), {**dict(zip(names, chain.from_iterable(piece), strict=True)), **more}
+
+    def _sized(self, size: int) -> Prepared:
+        found = self._sizes.get(size)
+        if found is None:
+            rows: list[dict[str, BindParameter[Any]]] = [
+                {column: bindparam(f"{column}_{index}") for column in self._columns} for index in range(size)
+            ]
+            found = self._sizes[size] = Prepared(self._make(rows))
         return found
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from govmail.errors import StoreFailed
 from govmail.interfaces import Bus
-from govmail.store.jobs import Job, JobQueue, answer, as_refusal
+from govmail.store.jobs import Job, JobQueue, answer, as_refusal, call_together, joined
 
 DRIVER_ERRORS = (sqlite3.Error, SQLAlchemyError)
 GROUP_MEMBERS = 64  # jobs in one commit: bounds what one failing COMMIT repeats and how long the first waits
@@ -146,11 +146,11 @@ def run_group(conn: Connection, group: Sequence[Job]) -> StoreFailed | None:
     raw = driver(conn)
     try:
         raw.execute("BEGIN IMMEDIATE")
-        for job in group:
-            if len(group) == 1:
-                _run_only(conn, raw, job)
-            else:
-                _run_member(conn, raw, job)
+        if len(group) == 1:
+            _run_only(conn, raw, group[0])
+        else:
+            for batch in joined(group):
+                _run_batch(conn, raw, batch)
         if raw.in_transaction:  # not after a lone job that refused
             raw.execute("COMMIT")
     except Exception as error:
@@ -165,6 +165,26 @@ def _run_only(conn: Connection, raw: sqlite3.Connection, job: Job) -> None:
     except Exception as error:
         _rollback(raw)
         job.fail(as_refusal(error, DRIVER_ERRORS))
+
+
+def _run_batch(conn: Connection, raw: sqlite3.Connection, batch: Sequence[Job]) -> None:
+    """Jobs in one call; where that fails, one by one, so that a refusal hits only whom it concerns."""
+    if len(batch) > 1:
+        raw.execute("SAVEPOINT batch")
+        try:
+            call_together(conn, batch)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            _still_open(raw)
+            raw.execute("ROLLBACK TO batch")
+        else:
+            _still_open(raw)
+            raw.execute("RELEASE batch")
+            return
+        raw.execute("RELEASE batch")
+    for job in batch:
+        _run_member(conn, raw, job)
 
 
 def _run_member(conn: Connection, raw: sqlite3.Connection, job: Job) -> None:

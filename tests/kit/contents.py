@@ -25,7 +25,7 @@ def raw_mail(subject: str = "Notice", body: str = "The meeting is at nine.\r\n",
 
 
 def new_content(raw: bytes | None = None, *, files: BlobFiles | None = None, limits: Limits = LIMITS) -> NewContent:
-    """What `messages.deliver` takes; a body too large for the database goes into `files`."""
+    """What `incoming.deliver` takes; a body too large for the database goes into `files`."""
     message = Message.of(raw_mail() if raw is None else raw)
     digest = digest_message(message, limits=limits)
     files = files or BlobFiles(Path(tempfile.gettempdir()) / "govmail-no-such-directory")

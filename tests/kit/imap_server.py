@@ -16,7 +16,7 @@ from govmail.imap.server import ImapServer
 from govmail.imap.verbs.append import prepare
 from govmail.interfaces import Principal
 from govmail.mail.message import Message
-from govmail.store import accounts, messages
+from govmail.store import accounts, incoming
 from govmail.store.database import Database
 from govmail.store.values import Delivery
 from tests.kit.tls import server_context
@@ -54,7 +54,7 @@ class Stage:
         """Mail arrives."""
         content = await prepare(Message.of(octets), self.server.limits, self.database.blobs)
         await self.database.write(
-            messages.deliver, content, [Delivery(person_id(login), login, mailbox)], internal_date=NOW, now=NOW
+            incoming.deliver, content, [Delivery(person_id(login), login, mailbox)], internal_date=NOW, now=NOW
         )
 
     async def set_quota(self, login: str, octets: int | None) -> None:

@@ -21,7 +21,7 @@ from govmail.mail.envelope import DEFAULT_NOTIFY, Notify
 from govmail.mail.mime import digest_message
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
-from govmail.store import accounts, blobs, contents, mailboxes, messages, queue
+from govmail.store import accounts, blobs, contents, incoming, mailboxes, messages, queue
 from govmail.store.connection import Connection
 from govmail.store.database import Database
 from govmail.store.values import NewEntry, NewQueueMessage, QueueEntry
@@ -103,7 +103,7 @@ class House:
         body = octets[digest.header_size :]
         content = await asyncio.to_thread(contents.prepare, digest, body, limits=self.config.limits, files=self.database.blobs)
         message = NewQueueMessage(self.new_id(), sender, entries, **({"lifetime": self.config.queue.lifetime_seconds} | more))
-        await self.database.write(messages.deliver, content, (), internal_date=self.now, now=self.now, queue=message)
+        await self.database.write(incoming.deliver, content, (), internal_date=self.now, now=self.now, queue=message)
         return message.queue_id
 
     async def entries(self) -> list[QueueEntry]:

@@ -11,7 +11,7 @@ from govmail.interfaces import Action, Decision, Scan, ScanRequest, Verdict
 from govmail.mail.address import Address, Path
 from govmail.mail.envelope import DEFAULT_NOTIFY, Envelope, Origin, Recipient
 from govmail.mail.message import Message
-from govmail.store import messages
+from govmail.store import incoming
 from govmail.store.values import NewEntry, NewQueueMessage
 from govmail.wire.control import Done
 from tests.kit.contents import new_content, raw_mail
@@ -24,7 +24,7 @@ async def queued(world: World, *recipients: str) -> list[int]:
     """Mail to these addresses waits in the queue; the entries' numbers."""
     entries = tuple(NewEntry("remote", one, one.rpartition("@")[2], DEFAULT_NOTIFY) for one in recipients)
     message = NewQueueMessage("q1", "office@jx.example", entries, 86_400)
-    await world.ctx.database.write(messages.deliver, new_content(), [], internal_date=world.ctx.now, now=world.ctx.now, queue=message)
+    await world.ctx.database.write(incoming.deliver, new_content(), [], internal_date=world.ctx.now, now=world.ctx.now, queue=message)
     return [one["entry_id"] for one in await world.do("queue.list")]
 
 

@@ -12,7 +12,6 @@ from govmail.mail.address import Address, Path
 from govmail.mail.envelope import DEFAULT_NOTIFY, Envelope, Notify, Recipient
 from govmail.store.values import Delivered
 
-
 LIFETIME = 7200
 
 

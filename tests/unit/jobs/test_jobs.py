@@ -17,7 +17,7 @@ from govmail.errors import StoreFailed
 from govmail.jobs.dkim import Keys
 from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.mail.mime import digest_message
-from govmail.store import accounts, contents, mailboxes, messages
+from govmail.store import accounts, contents, incoming, mailboxes, messages
 from govmail.store.connection import Connection
 from govmail.store.database import Database
 from govmail.store.values import Delivery
@@ -101,7 +101,7 @@ async def test_what_nobody_holds_is_collected(database: Database) -> None:
     digest = digest_message(octets, limits=config.limits)
     content = contents.prepare(digest, octets[digest.header_size :], limits=config.limits, files=database.blobs)
     start = int(time.now.timestamp())
-    await database.write(messages.deliver, content, [Delivery(OWNER, "a@jx.example")], internal_date=start, now=start)
+    await database.write(incoming.deliver, content, [Delivery(OWNER, "a@jx.example")], internal_date=start, now=start)
     collect = next(job for job in standard_jobs() if job.name == "contents")
     runner = JobRunner(config, database, clock=time, jobs=[])
     time.now += timedelta(hours=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from govmail.store import changes, collect, mailboxes, messages
+from govmail.store import changes, collect, incoming, mailboxes, messages
 from govmail.store.database import Database
 from govmail.store.values import Delivery, Flag, UidRange
 from tests.kit.contents import numbered
@@ -17,7 +17,7 @@ DELETED = int(Flag.DELETED)
 
 def fill(db: Database, count: int) -> int:
     for number in range(count):
-        [done] = db.run_write(messages.deliver, numbered(number), LI, internal_date=NOW, now=NOW)
+        [done] = db.run_write(incoming.deliver, numbered(number), LI, internal_date=NOW, now=NOW)
     return done.account_id
 
 
@@ -95,7 +95,7 @@ def test_a_long_history_is_cut(db: Database) -> None:
 async def test_a_reader_that_follows_concurrent_writers_misses_nothing(url: str, tmp_path: Path) -> None:
     """Whatever `since` said once it never has to correct: what it did not tell yet has a higher modseq."""
     db = Database.open(url, data_dir=tmp_path, durable=False)
-    [first] = await db.write(messages.deliver, numbered(0), LI, internal_date=NOW, now=NOW)
+    [first] = await db.write(incoming.deliver, numbered(0), LI, internal_date=NOW, now=NOW)
     account_id = first.account_id
     known: set[int] = set()
     done = asyncio.Event()
@@ -113,7 +113,7 @@ async def test_a_reader_that_follows_concurrent_writers_misses_nothing(url: str,
 
     async def write(start: int) -> None:
         for number in range(start, start + 15):
-            [one] = await db.write(messages.deliver, numbered(number), LI, internal_date=NOW, now=NOW)
+            [one] = await db.write(incoming.deliver, numbered(number), LI, internal_date=NOW, now=NOW)
             if number % 3 == 0:
                 await db.write(messages.store_flags, account_id, 1, [(one.uid, one.uid)], "add", DELETED, [])
                 await db.write(messages.expunge, account_id, 1, [(one.uid, one.uid)], now=NOW)

@@ -13,7 +13,17 @@ from sqlalchemy import Engine, make_url, text
 
 from govmail.config import Limits
 from govmail.mail.envelope import DEFAULT_NOTIFY
-from govmail.store import blobs, collect, contents, mailboxes, messages, postgres, quarantine, queue
+from govmail.store import (
+    blobs,
+    collect,
+    contents,
+    incoming,
+    mailboxes,
+    messages,
+    postgres,
+    quarantine,
+    queue,
+)
 from govmail.store.database import Database
 from govmail.store.migrate import to_head
 from govmail.store.values import (
@@ -53,7 +63,7 @@ def files(db: Database) -> set[str]:
 
 def test_a_content_goes_with_its_last_message(db: Database) -> None:
     li, wang = db.run_write(
-        messages.deliver, large(db), [*LI, Delivery("wang", "wang@jx.example")], internal_date=NOW, now=NOW
+        incoming.deliver, large(db), [*LI, Delivery("wang", "wang@jx.example")], internal_date=NOW, now=NOW
     )
     remove_all(db, li.account_id)
     assert db.run_write(collect.contents, LATER, 10) == []
@@ -67,7 +77,7 @@ def test_a_content_goes_with_its_last_message(db: Database) -> None:
 
 def test_deleting_a_mailbox_gives_up_its_contents(db: Database) -> None:
     [done] = db.run_write(
-        messages.deliver, numbered(1), [replace(LI[0], mailbox="Junk")], internal_date=NOW, now=NOW
+        incoming.deliver, numbered(1), [replace(LI[0], mailbox="Junk")], internal_date=NOW, now=NOW
     )
     db.run_write(mailboxes.delete, done.account_id, "Junk", now=NOW)
     db.run_write(collect.contents, LATER, 10)
@@ -77,7 +87,7 @@ def test_deleting_a_mailbox_gives_up_its_contents(db: Database) -> None:
 def test_the_queue_keeps_a_content(db: Database) -> None:
     entry = NewEntry("remote", "x@far.example", "far.example", DEFAULT_NOTIFY)
     [done] = db.run_write(
-        messages.deliver, numbered(1), LI, internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry,), 86_400)
+        incoming.deliver, numbered(1), LI, internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry,), 86_400)
     )
     remove_all(db, done.account_id)
     db.run_write(collect.contents, LATER, 10)
@@ -92,7 +102,7 @@ def test_the_quarantine_keeps_a_content(db: Database) -> None:
     item = NewQuarantineItem("q1", "spam", LATER, "a@b.example", "Subject", "{}", "{}", "[]")
     held = [HeldRecipient("li@jx.example", "li", "unit", DEFAULT_NOTIFY, None)]
     db.run_write(quarantine.hold, numbered(1), item, held, now=NOW)
-    [done] = db.run_write(messages.deliver, numbered(1), LI, internal_date=NOW, now=NOW)
+    [done] = db.run_write(incoming.deliver, numbered(1), LI, internal_date=NOW, now=NOW)
     remove_all(db, done.account_id)
     db.run_write(collect.contents, LATER, 10)
     assert count(db, "content") == 1
@@ -103,9 +113,9 @@ def test_the_quarantine_keeps_a_content(db: Database) -> None:
 
 def test_what_is_used_again_stays(db: Database) -> None:
     new = large(db)
-    [done] = db.run_write(messages.deliver, new, LI, internal_date=NOW, now=NOW)
+    [done] = db.run_write(incoming.deliver, new, LI, internal_date=NOW, now=NOW)
     remove_all(db, done.account_id)
-    db.run_write(messages.deliver, new, LI, internal_date=NOW, now=LATER)
+    db.run_write(incoming.deliver, new, LI, internal_date=NOW, now=LATER)
     remove_all(db, done.account_id, now=LATER)
     assert db.run_write(collect.contents, LATER + 1, 10) == []  # touched a moment ago
     assert count(db, "content_gone") == 1
@@ -127,12 +137,12 @@ def test_a_file_without_a_row_is_an_orphan_after_a_day(db: Database) -> None:
 
 
 def test_a_file_with_a_row_is_never_an_orphan(db: Database) -> None:
-    db.run_write(messages.deliver, large(db), LI, internal_date=NOW, now=NOW)
+    db.run_write(incoming.deliver, large(db), LI, internal_date=NOW, now=NOW)
     assert db.run_read(collect.orphans, db.blobs, NOW * 2) == []
 
 
 def test_dying_before_the_unlink_leaves_an_orphan(db: Database) -> None:
-    [done] = db.run_write(messages.deliver, large(db), LI, internal_date=NOW, now=NOW)
+    [done] = db.run_write(incoming.deliver, large(db), LI, internal_date=NOW, now=NOW)
     remove_all(db, done.account_id)
     [path] = db.run_write(collect.contents, LATER, 10)  # and the process dies here
     assert db.run_read(collect.orphans, db.blobs, NOW * 2) == [path]
@@ -149,7 +159,7 @@ def test_the_file_of_an_equal_content_becomes_an_orphan(db: Database) -> None:
     raw = raw_mail("Annex", "x" * 500)
     for _ in range(2):
         new = new_content(raw, files=db.blobs, limits=TO_FILE)
-        [done] = db.run_write(messages.deliver, new, LI, internal_date=NOW, now=NOW)
+        [done] = db.run_write(incoming.deliver, new, LI, internal_date=NOW, now=NOW)
     assert (count(db, "content"), count(db, "blob"), len(files(db))) == (1, 1, 2)
     [spare] = db.run_read(collect.orphans, db.blobs, NOW * 2)
     [kept] = files(db) - {spare}
@@ -169,7 +179,7 @@ class Race:
 
     def deliver(self) -> None:
         self.deliverer.begin()
-        messages.deliver(self.deliverer, numbered(1), LI, internal_date=NOW, now=LATER)
+        incoming.deliver(self.deliverer, numbered(1), LI, internal_date=NOW, now=LATER)
 
     def collect(self) -> None:
         self.collector.begin()
@@ -210,7 +220,7 @@ def race(request: pytest.FixtureRequest) -> Iterator[Race]:
         engine = postgres.make_engine(make_url(url), durable=False)
         to_head(engine)
         with engine.begin() as conn:
-            [done] = messages.deliver(conn, numbered(1), LI, internal_date=NOW, now=NOW)
+            [done] = incoming.deliver(conn, numbered(1), LI, internal_date=NOW, now=NOW)
             messages.store_flags(conn, done.account_id, 1, [(1, 1)], "add", int(Flag.DELETED), [])
             messages.expunge(conn, done.account_id, 1, None, now=NOW)
         race = Race(engine)

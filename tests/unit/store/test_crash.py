@@ -16,7 +16,7 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from govmail.config import Limits
-from govmail.store import messages
+from govmail.store import incoming, messages
 from govmail.store.database import Database
 from govmail.store.values import Delivery
 from tests.kit.contents import new_content, raw_mail
@@ -29,7 +29,7 @@ async def main() -> None:
             raw = raw_mail(f"Mail {number}", "x" * (3000 if number % 5 == 0 else 30))
             new = new_content(raw, files=db.blobs, limits=Limits(blob_inline_octets=20))
             owners = [Delivery(f"clerk-{(number + one) % 7}", f"{number}@jx.example") for one in range(3)]
-            await db.write(messages.deliver, new, owners, internal_date=1, now=1_800_000_000)
+            await db.write(incoming.deliver, new, owners, internal_date=1, now=1_800_000_000)
             print(number, flush=True)
     await asyncio.gather(*(work() for _ in range(8)))
 

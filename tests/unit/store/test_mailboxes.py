@@ -13,7 +13,7 @@ from govmail.errors import (
     MailboxInUse,
     NoSuchMailbox,
 )
-from govmail.store import accounts, changes, mailboxes, messages
+from govmail.store import accounts, changes, incoming, mailboxes, messages
 from govmail.store.database import Database
 from govmail.store.values import Delivery
 from tests.kit.contents import numbered
@@ -27,7 +27,7 @@ def li(db: Database) -> int:
 
 
 def deliver(db: Database, number: int, mailbox: str = "INBOX") -> None:
-    db.run_write(messages.deliver, numbered(number), [Delivery("li", "li@jx.example", mailbox)], internal_date=NOW, now=NOW)
+    db.run_write(incoming.deliver, numbered(number), [Delivery("li", "li@jx.example", mailbox)], internal_date=NOW, now=NOW)
 
 
 def names(db: Database, account_id: int) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from govmail.errors import LimitReached, NoSuchMailbox, OverQuota
 from govmail.mail.envelope import DEFAULT_NOTIFY
-from govmail.store import accounts, contents, mailboxes, messages, queue
+from govmail.store import accounts, contents, incoming, mailboxes, messages, queue
 from govmail.store.database import Database
 from govmail.store.values import Account, Delivered, Delivery, Flag, Mailbox, NewEntry, NewQueueMessage
 from tests.kit.contents import new_content, numbered, raw_mail
@@ -17,7 +17,7 @@ SEEN, DELETED, FLAGGED = int(Flag.SEEN), int(Flag.DELETED), int(Flag.FLAGGED)
 
 def deliver(db: Database, *owners: str, number: int = 1, mailbox: str = "INBOX", flags: int = 0) -> list[Delivered]:
     deliveries = [Delivery(owner, f"{owner}@jx.example", mailbox, flags) for owner in owners]
-    return db.run_write(messages.deliver, numbered(number), deliveries, internal_date=NOW, now=NOW)
+    return db.run_write(incoming.deliver, numbered(number), deliveries, internal_date=NOW, now=NOW)
 
 
 def account(db: Database, owner: str) -> Account:
@@ -62,7 +62,7 @@ def test_same_octets_again_share_the_content(db: Database) -> None:
 
 def test_what_is_stored_is_what_comes_back(db: Database) -> None:
     raw = raw_mail("公文", "全文\r\n")
-    [done] = db.run_write(messages.deliver, new_content(raw), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
+    [done] = db.run_write(incoming.deliver, new_content(raw), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
     [row] = db.run_read(messages.rows, done.account_id, 1, [(1, 1)])
     [header] = db.run_read(contents.headers, [row.content_id]).values()
     [content] = db.run_read(contents.envelopes, [row.content_id]).values()
@@ -103,7 +103,7 @@ def test_nothing_is_stored_when_everybody_is_full(db: Database) -> None:
     before = account(db, "li")
     queue_message = NewQueueMessage("q1", "a@b.example", (), 86_400)
     [done] = db.run_write(
-        messages.deliver, numbered(2), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW,
+        incoming.deliver, numbered(2), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW,
         queue=queue_message, on_failure=lambda one: entry("li@jx.example"),
     )  # fmt: skip
     assert done.error == "OverQuota"
@@ -119,7 +119,7 @@ def test_failures_become_queue_entries_in_the_same_commit(db: Database) -> None:
     deliver(db, "li", "wang")
     db.run_write(accounts.set_quota, "li", 1)
     db.run_write(
-        messages.deliver, numbered(2), [Delivery("li", "li@jx.example"), Delivery("wang", "wang@jx.example")],
+        incoming.deliver, numbered(2), [Delivery("li", "li@jx.example"), Delivery("wang", "wang@jx.example")],
         internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "a@b.example", (entry("x@far.example"),), 86_400),
         on_failure=lambda one: entry(f"{one.directory_id}@jx.example"),
     )  # fmt: skip

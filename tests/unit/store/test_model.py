@@ -22,7 +22,17 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection, make_url
 
-from govmail.store import accounts, changes, collect, mailboxes, messages, migrate, postgres, sqlite
+from govmail.store import (
+    accounts,
+    changes,
+    collect,
+    incoming,
+    mailboxes,
+    messages,
+    migrate,
+    postgres,
+    sqlite,
+)
 from govmail.store.values import Delivery, Flag, UidRange
 from tests.kit.contents import numbered
 
@@ -97,7 +107,7 @@ class OneAccount(RuleBasedStateMachine):
 
     @rule(box=boxes, number=st.integers(0, 3), its_flags=flags)
     def deliver(self, box: Box, number: int, its_flags: int) -> None:
-        [done] = messages.deliver(
+        [done] = incoming.deliver(
             self.conn, CONTENTS[number], [Delivery("li", "li@jx.example", box.name, its_flags)], internal_date=NOW, now=NOW
         )
         assert (done.mailbox_id, done.uid) == (box.mailbox_id, box.uid_next)

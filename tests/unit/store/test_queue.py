@@ -9,7 +9,7 @@ import pytest
 
 from govmail.errors import NotFound
 from govmail.mail.envelope import DEFAULT_NOTIFY, Notify
-from govmail.store import messages, queue
+from govmail.store import incoming, queue
 from govmail.store.database import Database
 from govmail.store.values import AttemptResult, NewEntry, NewQueueMessage, QueueEntry
 from tests.kit.contents import numbered
@@ -22,7 +22,7 @@ LATER = AttemptResult("mx.far.example [127.0.0.1]", 451, "4.3.0", "稍后再试"
 def enqueue(db: Database, queue_id: str, *recipients: str, number: int = 1, now: int = NOW) -> list[int]:
     entries = tuple(NewEntry("remote", one, one.partition("@")[2], Notify.FAILURE, f"rfc822;{one}") for one in recipients)
     message = NewQueueMessage(queue_id, "a@b.example", entries, LIFETIME, envid="env", ret_full=True, smtputf8=True, login="li", client_ip="::1")
-    db.run_write(messages.deliver, numbered(number), [], internal_date=now, now=now, queue=message)
+    db.run_write(incoming.deliver, numbered(number), [], internal_date=now, now=now, queue=message)
     return [one.entry_id for one in db.run_read(queue.show, queue_id)[0]]
 
 
@@ -125,7 +125,7 @@ def test_delay_and_progress_are_remembered(db: Database) -> None:
 async def test_workers_side_by_side_never_share_an_entry(url: str, tmp_path: Path) -> None:
     db = Database.open(url, data_dir=tmp_path, durable=False)
     entries = tuple(NewEntry("remote", f"x{number}@far.example", "far.example", DEFAULT_NOTIFY) for number in range(60))
-    await db.write(messages.deliver, numbered(1), [], internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "", entries, LIFETIME))
+    await db.write(incoming.deliver, numbered(1), [], internal_date=NOW, now=NOW, queue=NewQueueMessage("q1", "", entries, LIFETIME))
 
     async def work(owner: str) -> list[int]:
         mine: list[int] = []

@@ -20,6 +20,7 @@ from govmail.store import (
     changes,
     collect,
     contents,
+    incoming,
     keywords,
     mailboxes,
     messages,
@@ -146,7 +147,7 @@ def test_statements_find_their_rows_by_an_index(conn: Connection) -> None:
 def test_a_fetch_costs_as_many_statements_for_one_message_as_for_forty(conn: Connection, count: int) -> None:
     raw = sqlite.driver(conn)
     for number in range(40):
-        messages.deliver(conn, numbered(number), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
+        incoming.deliver(conn, numbered(number), [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
     log: list[str] = []
     raw.set_trace_callback(log.append)
     rows = messages.rows(conn, 1, 1, [(1, count)])
@@ -166,10 +167,10 @@ def test_a_fetch_costs_as_many_statements_for_one_message_as_for_forty(conn: Con
 def test_a_delivery_costs_as_many_statements_for_one_recipient_as_for_fifty(conn: Connection, count: int) -> None:
     raw = sqlite.driver(conn)
     owners = [Delivery(f"clerk-{number}", "x@jx.example") for number in range(count)]
-    messages.deliver(conn, numbered(1), owners, internal_date=NOW, now=NOW)
+    incoming.deliver(conn, numbered(1), owners, internal_date=NOW, now=NOW)
     log: list[str] = []
     raw.set_trace_callback(log.append)
-    messages.deliver(conn, numbered(2), owners, internal_date=NOW, now=NOW)
+    incoming.deliver(conn, numbered(2), owners, internal_date=NOW, now=NOW)
     raw.set_trace_callback(None)
     assert len(statements_in(log)) == 8
 

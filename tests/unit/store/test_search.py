@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from govmail.config import Limits
 from govmail.mail.text import fold
-from govmail.store import accounts, messages, search
+from govmail.store import accounts, incoming, messages, search
 from govmail.store.database import Database
 from govmail.store.signature import LONG, SHORT, make_signature, may_hold
 from govmail.store.values import Delivery, Flag
@@ -23,7 +23,7 @@ HANZI = "的一是在不了有和人这中大为上个国我以要他时来用�
 
 def put(db: Database, body: str, *, subject: str = "Notice", date: int = NOW, flags: int = 0, raw: bytes | None = None) -> None:
     new = new_content(raw or raw_mail(subject, body))
-    db.run_write(messages.deliver, new, [Delivery("li", "li@jx.example", flags=flags)], internal_date=date, now=NOW)
+    db.run_write(incoming.deliver, new, [Delivery("li", "li@jx.example", flags=flags)], internal_date=date, now=NOW)
 
 
 def long_text(seed: int, characters: int = SHORT + 4000) -> str:
@@ -105,7 +105,7 @@ def test_long_texts_are_found_through_their_signature(db: Database) -> None:
 def test_what_was_cut_is_told(db: Database) -> None:
     put(db, "short\r\n")
     cut = new_content(raw_mail("Long", "word " * 2000 + "\r\n"), limits=Limits(text_octets=100))
-    db.run_write(messages.deliver, cut, [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
+    db.run_write(incoming.deliver, cut, [Delivery("li", "li@jx.example")], internal_date=NOW, now=NOW)
     ids = contents_in_order(db)
     assert db.run_read(search.incomplete, ids) == {ids[1]}
 
