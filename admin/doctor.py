@@ -21,6 +21,7 @@ from cryptography import x509
 from admin.actions.context import FAILED, UNREACHABLE, Actor, Context, require
 from admin.engines import EngineState
 from admin.probe import Probe, client_tls, reachable
+from admin.reasons import explain
 from admin.texts import say
 from filters.clamd import Clamd
 from filters.rspamd import Rspamd
@@ -126,7 +127,7 @@ async def measure(name: str, function: Callable[[], Awaitable[Finding]]) -> Chec
     try:
         finding = await function()
     except MailError as error:
-        finding = Finding(FAILURE, error.public)
+        finding = Finding(FAILURE, explain(error))
     except Exception as error:
         finding = Finding(FAILURE, f"{type(error).__name__}: {error}".rstrip(": "))
     return Check(name, finding.status, finding.text, round((time.monotonic() - started) * 1000))

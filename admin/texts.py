@@ -83,7 +83,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "单位“{unit}”及其上级都没有邮件域：用 --address 写明地址，或先执行 govmail domain add … --unit {unit}",
         "neither unit {unit!r} nor a unit above it has a mail domain: give --address, or first run govmail domain add … --unit {unit}",
     ),
-    "password_bad": ("密码：{reason}", "password: {reason}"),
     "password_stdin": ("标准输入没有密码：每次从标准输入读一行", "no password on standard input: one line is read"),
     "member_bad": ("成员“{member}”：{reason}", "member {member!r}: {reason}"),
     "members_none": ("没有成员：用 --member 或 --members-file", "no members: give --member or --members-file"),

@@ -20,6 +20,9 @@ from typing import TextIO
 import msgspec
 import structlog
 import uvloop
+from rich.cells import set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 from admin import engines as engine_parts
 from admin import sample as sample_tree
@@ -207,25 +210,39 @@ def _welcome(config: Config, data_dir: Path, engines: Engines) -> None:
     ports = {one.name: one for one in config.listener}
     lines = ["", "govmail 已就绪 · ready", ""]
     rows = (
-        ("收信 IMAP", "imaps", "SSL/TLS"), ("", "imap", "STARTTLS"), ("发信 SMTP", "submissions", "SSL/TLS"),
-        ("", "submission", "STARTTLS"), ("接收外部邮件 · from other servers", "smtp", "STARTTLS"),
+        ("收信 · IMAP", "imaps", "SSL/TLS"), ("", "imap", "STARTTLS"), ("发信 · SMTP", "submissions", "SSL/TLS"),
+        ("", "submission", "STARTTLS"), ("外部来信 · inbound", "smtp", "STARTTLS"),
     )  # fmt: skip
     for label, name, security in rows:
         if name in ports:
-            lines.append(f"  {label or '  或 or':<12} {ports[name].host}:{ports[name].port}  {security}")
+            where = f"{ports[name].host}:{ports[name].port}"
+            lines.append(f"  {set_cell_size(label, 20)}{where:<17}{security}")
     lines += [
         "",
         "  用户名是完整邮箱地址；证书为自签名，首次连接时请确认信任。",
-        "  The user name is the whole address; the certificate is self-signed, so the client will ask once.",
+        "  The user name is the whole address; the certificate is self-signed:",
+        "  the client asks once whether to trust it.",
     ]
-    lines += [f"  !! {one.name}: {one.warning}" for one in engines.states if one.warning]
+    for one in engines.states:
+        if one.warning:
+            lines += ["", f"  !! {one.name}", *(f"     {line}" for line in _folded(one.warning, 72))]
     lines += [
         "",
-        f"  govmail --data {_short(data_dir)} doctor      检查 · check everything",
-        "  Ctrl-C 停止 · stops",
+        f"  检查 · check   {_program()} --data {_short(data_dir)} doctor",
+        "  停止 · stop    Ctrl-C",
         "",
     ]
     say("\n".join(lines))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells; a Chinese character takes two."""
+    return [line.plain.rstrip() for line in Text(text).wrap(Console(), width)]
+
+
+def _program() -> str:
+    """What to type for this command: the virtual environment's is not in PATH."""
+    return "govmail" if shutil.which("govmail") else _short(Path(sys.argv[0]).absolute())
 
 
 def _short(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from admin.actions.context import Context
+from admin.reasons import explain
 from admin.texts import say
 from directory.model import Group, Person, Unit
 from govmail.errors import BadAddress, BadInput, NotFound
@@ -39,7 +40,7 @@ def address_of(text: str) -> Address:
     try:
         return Address.parse(text.strip())
     except BadAddress as error:
-        raise BadInput(say("address_bad", address=text, reason=error.public)) from error
+        raise BadInput(say("address_bad", address=text, reason=explain(error))) from error
 
 
 async def person_of(ctx: Context, text: str) -> Person:

@@ -16,6 +16,7 @@ import structlog
 
 from admin.actions.acts import ACTS
 from admin.actions.context import FAILED, Actor, Context, exit_code
+from admin.reasons import explain
 from admin.texts import say, speaking
 from govmail.errors import BadInput, MailError
 from govmail.telemetry import incident
@@ -46,7 +47,7 @@ async def perform(ctx: Context, actor: Actor, request: Request, emit: Emit, line
         except MailError as error:
             if error.private:
                 log.info("act_refused", act=request.act, actor=actor.name, cause=error.private)
-            await emit(Failure(exit_code(error), type(error).__name__, error.public))
+            await emit(Failure(exit_code(error), type(error).__name__, explain(error)))
         except Vanished:
             raise
         except Exception:

@@ -22,7 +22,7 @@ from admin.actions.find import (
 from admin.texts import say
 from directory import naming, passwords, tree
 from directory.model import NewPerson, Person, new_id
-from govmail.errors import BadInput, Conflict, LimitReached, NotFound
+from govmail.errors import Conflict, LimitReached, NotFound
 from govmail.interfaces import PersonState
 from govmail.mail.address import Address
 from govmail.store import accounts, logins
@@ -102,7 +102,7 @@ async def add(
                 return PersonAdded(str(wanted), "exists", name=shown, unit=path)
             raise Conflict(say("address_taken", address=wanted, owner=f"{present.name} ({await path_of(ctx, present.unit_id)})"))
         if password is not None:
-            check_password(password, wanted.local, naming.pinyin(shown))
+            passwords.check_strength(password, names=(wanted.local, naming.pinyin(shown)))
         given = passwords.generate() if password is None else password
         new = NewPerson(owner.unit_id, shown, wanted, title=title, pinyin=naming.pinyin(shown), person_id=new_id())
         note.detail.update(name=shown, unit_id=owner.unit_id, person_id=new.person_id)
@@ -117,14 +117,6 @@ def with_hash(new: NewPerson, password_hash: str) -> NewPerson:
     return NewPerson(
         new.unit_id, new.name, new.address, title=new.title, pinyin=new.pinyin, password_hash=password_hash, person_id=new.person_id,
     )
-
-
-def check_password(password: str, *names: str) -> None:
-    """A password that somebody chose: not one that is guessed first, and none of the person's names. Raises BadInput."""
-    try:
-        passwords.check_strength(password, names=names)
-    except BadInput as error:
-        raise BadInput(say("password_bad", reason=error.public)) from error
 
 
 async def holder(ctx: Context, address: Address) -> Person | None:
@@ -194,7 +186,7 @@ async def passwd(ctx: Context, actor: Actor, person: str, *, password: str | Non
         note.target = str(found.primary)
         note.detail["person_id"] = found.person_id
         if password is not None:
-            check_password(password, found.primary.local, found.pinyin)
+            passwords.check_strength(password, names=(found.primary.local, found.pinyin))
         given = passwords.generate() if password is None else password
         if not dry_run:
             await ctx.directory.set_password(found.person_id, await ctx.hasher.hash(given))

@@ -14,6 +14,7 @@ from admin.actions.context import BAD_INPUT, Actor, Context
 from admin.actions.find import address_of, domain_for, path_of, unit_of
 from admin.actions.person import PersonAdded, free_address, holder
 from admin.actions.table import TableRow, read_table
+from admin.reasons import explain
 from admin.texts import say
 from directory import naming, passwords, tree
 from directory.model import NewPerson, Person, Unit, new_id
@@ -170,7 +171,7 @@ async def _seat(ctx: Context, row: TableRow, known: _Known, seen: dict[str, int]
         field = "title"
         title = tree.check_text(row.get("title"), what="title")
     except MailError as error:
-        raise BadInput(say("row_error", row=row.number, field=field, reason=error.public)) from error
+        raise BadInput(say("row_error", row=row.number, field=field, reason=explain(error))) from error
     seen[address.key] = row.number
     new = NewPerson(unit.unit_id, name, address, title=title, pinyin=naming.pinyin(name), person_id=new_id())
     return _Seat(row, new, password, path, generated)

@@ -10,6 +10,7 @@ from admin.actions.domain import make_key
 from admin.actions.find import unit_of, unit_or_root
 from admin.actions.labels import is_region, label_for
 from admin.actions.table import TableRow, read_table
+from admin.reasons import explain
 from admin.texts import say
 from directory import tree
 from directory.model import Level, NewUnit, Unit, new_id
@@ -124,7 +125,7 @@ async def _add_row(ctx: Context, row: TableRow, *, dry_run: bool, planned: set[s
             await _make(ctx, one)
         return UnitAdded(path, "added" if made else "exists", tuple(_rows(chain, made)), row.number)
     except MailError as error:
-        reason = error.public if row.error else say("row_error", row=row.number, field="unit", reason=error.public)
+        reason = error.public if row.error else say("row_error", row=row.number, field="unit", reason=explain(error))
         return UnitAdded(path, "error", (), row.number, reason)
 
 
