@@ -62,10 +62,13 @@ class FilterChain:
         self.antivirus = tuple(antivirus)
         self._settings = settings
         self._monotonic = monotonic
+        self._unfiltered = combine((), (), settings)
         self._shared = SharedVerdicts(settings.share_seconds, settings.share_entries, monotonic)
 
     async def decide(self, request: ScanRequest) -> Decision:
         """All filters side by side, then one decision."""
+        if not self.filters and not self.antivirus:
+            return self._unfiltered
         deadline = asyncio.get_running_loop().time() + self._settings.deadline_seconds
         asked = [self._guard(one.name, request, one.check(request), deadline) for one in self.filters]
         asked += [self._guard(one.name, request, self._scan(one, request), deadline) for one in self.antivirus]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from govmail.mail import compose
 from govmail.mail.address import Path
@@ -44,8 +45,10 @@ def received(origin: Origin, envelope: Envelope, *, hostname: str, queue_id: str
         address = str(envelope.recipients[0].address)
         if address.isascii():
             words.append(f"for <{address}>")
-    stamp = format_datetime(now)
-    return compose.fold("Received", f"{' '.join(words)}; {stamp}".encode("ascii", "replace"))
+    return compose.fold("Received", f"{' '.join(words)}; {_stamp(now.replace(microsecond=0))}".encode("ascii", "replace"))
+
+
+_stamp = lru_cache(maxsize=4)(format_datetime)  # all mails of a second have the same
 
 
 def return_path(sender: Path) -> bytes:
