@@ -224,7 +224,7 @@ async def check_postmaster(ctx: Context) -> Finding:
 async def check_engine(state: EngineState) -> Finding:
     """A child of `govmail up`: runs, has not died lately, and misses nothing."""
     if state.state == "absent":
-        return Finding(WARNING, say("engine_absent", engine=state.name))
+        return Finding(WARNING, say("engine_absent"))
     if state.state != "ready":
         return Finding(FAILURE, say("engine_down", state=state.state, restarts=state.restarts))
     if state.warning:

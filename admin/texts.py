@@ -145,7 +145,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "{count} 个邮件域的 postmaster 无人接收：{domains}；请在配置 [directory] 中设置 administrators",
         "reaches nobody in {count} domains: {domains}; name administrators in [directory] of the configuration",
     ),
-    "engine_absent": ("没有安装 {engine}：不经过它运行，邮件标为“未扫描”", "{engine} is not installed: runs without it, mail is marked unscanned"),
+    "engine_absent": ("没有安装：不经过它运行，邮件标为“未扫描”", "not installed: runs without it, mail is marked unscanned"),
     "engine_down": ("未就绪（{state}），已重启 {restarts} 次：见 log 目录", "not ready ({state}), restarted {restarts} times: see the log directory"),
     "engine_restarts": ("{version}，已重启 {restarts} 次：见 log 目录", "{version}, restarted {restarts} times: see the log directory"),
     "engine_no_dns": ("没有可用的 DNS：来信的 SPF、DKIM、DMARC 不作验证", "no DNS: SPF, DKIM and DMARC of incoming mail are not verified"),

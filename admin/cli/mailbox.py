@@ -8,7 +8,7 @@ from admin.cli.base import Group, Run, reads
 from admin.cli.output import Column
 
 ACCOUNTS = (
-    Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit"),
+    Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit", hidden=True),
     Column("messages", "邮件", "messages", "number"), Column("octets", "已用", "used", "octets"),
     Column("quota_octets", "上限", "quota", "octets"),
 )

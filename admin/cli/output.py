@@ -17,6 +17,7 @@ from typing import Any, Literal
 import click
 import msgspec
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,8 @@ from rich.text import Text
 from admin.texts import WORDS, choose, language
 
 PAGE = 500  # rows of one table; widths are measured per page
+
+KEY_CELLS = 40  # half a terminal
 
 Kind = Literal["text", "number", "octets", "time", "word"]
 
@@ -141,11 +144,19 @@ class Printer:
         click.echo("\n".join(clean(line) for line in text.split("\n")))
 
 
+def _width(rows: Sequence[Mapping[str, Any]], column: Column) -> int:
+    """Of the widest value, within KEY_CELLS."""
+    texts = [choose(column.zh, column.en), *(pretty(row.get(column.key), column.kind) for row in rows)]
+    return min(KEY_CELLS, max(cell_len(line) for text in texts for line in text.split("\n")))
+
+
 def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for column in columns:
+    for index, column in enumerate(columns):
         table.add_column(
             choose(column.zh, column.en),
+            # The first column is what people copy into the next command: the others are folded before it.
+            width=_width(rows, column) if index == 0 and column.kind == "text" else None,
             justify="right" if column.kind in ("number", "octets") else "left",
             overflow="fold",
             no_wrap=column.kind in ("number", "octets"),

@@ -13,7 +13,7 @@ from admin.texts import say
 ADDED = (Column("address", "地址", "address"), Column("status", "结果", "status", "word"), Column("password", "密码", "password"))
 PEOPLE = (
     Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit"),
-    Column("title", "职务", "title"), Column("state", "状态", "state", "word"), Column("person_id", "编号", "id", hidden=True),
+    Column("title", "职务", "title", hidden=True), Column("state", "状态", "state", "word"), Column("person_id", "编号", "id", hidden=True),
 )
 DETAIL = (
     Column("address", "地址", "address"), Column("aliases", "别名", "aliases"), Column("name", "姓名", "name"), Column("pinyin", "拼音", "pinyin"),

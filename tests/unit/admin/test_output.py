@@ -63,3 +63,9 @@ def test_pipes_get_exact_values() -> None:
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (5 * 1024**3, "5.0 GB"), (10**18, "909494.7 TB")])
 def test_sizes_for_people(count: int, text: str) -> None:
     assert octets(count) == text
+
+
+def test_what_is_copied_into_the_next_command_stays_in_one_piece() -> None:
+    rows: list[dict[str, object]] = [{"address": "huangguangming@nanchang.jx.example", "name": "黄光明", "unit": "江西省/南昌市/南昌县/发展和改革委员会", "octets": 5}]
+    assert any("huangguangming@nanchang.jx.example" in line for line in lines(rows))
+    assert max(map(cell_len, lines(rows))) <= 80
