@@ -67,3 +67,12 @@ async def test_an_interrupted_build_is_finished(world: World) -> None:
     authenticator = PasswordAuthenticator(world.ctx.directory, world.ctx.database, world.ctx.hasher, b"k" * 32, DirectoryTable(), clock=lambda: NOW)
     for login in (built.logins[0], built.logins[-1]):
         await authenticator.authenticate(login.address, login.password, "127.0.0.1")
+
+
+async def test_the_whole_province_has_all_units_and_the_same_few_people(world: World) -> None:
+    steps: list[tuple[int, int]] = []
+    built = await sample.build(world.ctx, "province", lambda done, total: steps.append((done, total)))
+    assert built is not None
+    assert (built.units, built.people, len(built.logins)) == (9512, 50, 50)
+    assert len(steps) > 5  # somebody watches a bar
+    assert steps[-1] == (9562, 9562)
