@@ -40,7 +40,7 @@ class Limits(Section, frozen=True, kw_only=True):
     inflight_octets: Annotated[int, Meta(description="all unfinished messages together; beyond it 452 4.3.1")] = 512 * MB
     inline_parse_octets: Annotated[int, Meta(description="messages up to this are parsed on the event loop")] = 64 * KB
     process_parse_octets: Annotated[int, Meta(description="messages over this are parsed in the process pool")] = 4 * MB
-    text_octets: Annotated[int, Meta(description="decoded text kept for search per message; beyond it decoded when searched")] = 1 * MB
+    text_octets: Annotated[int, Meta(description="decoded text kept for search per message; beyond it decoded when searched")] = 256 * KB
     blob_inline_octets: Annotated[int, Meta(description="compressed bodies up to this lie in the database, larger ones in files")] = 64 * KB
 
     smtp_line_octets: Annotated[int, Meta(description="longest SMTP command line with its CR LF (RFC 5321 §4.5.3.1.4, RFC 4954 §4.5)")] = 12_288
