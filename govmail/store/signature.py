@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 SHORT = 64 * 1024  # characters
 PIECE = 8 * 1024  # characters that one C call sees: it holds the interpreter lock
-LONG = 256 * 1024  # beyond it a signature costs more than many scans
+LONG = 128 * 1024  # beyond it a signature costs more than many scans, and Limits.text_octets is near
 BITS_PER_ITEM = 8  # with two probes: about one in twenty absent items looks present, and a needle has several
 
 
