@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 import structlog
@@ -16,34 +16,38 @@ import structlog
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> bytes:
-    return _encode(event)
+def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> str:
+    return _encode(event).decode()
+
+
+class _Lines:
+    """Writes events as lines; to standard error as it is at that moment, unless there is a stream of its own."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def msg(self, event: str) -> None:
+        print(event, file=self._stream or sys.stderr, flush=True)
+
+    log = debug = info = warning = warn = error = exception = critical = fatal = failure = err = msg
 
 
 def configure(level: str = "info", stream: TextIO | None = None, *, pretty: bool = False) -> None:
-    """Send logs to `stream` (stderr when None), as JSON lines or, for a person at a terminal, in colour."""
+    """Send logs to `stream` (standard error when None), as JSON lines or, for a person at a terminal, in colour."""
     numeric = getattr(logging, level.upper())
-    out = stream or sys.stderr
-    common: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    factory: Any
-    if pretty:
-        common.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
-        factory = structlog.WriteLoggerFactory(file=out)
-    else:
-        common.append(_render)
-        factory = structlog.BytesLoggerFactory(file=out.buffer)
     structlog.configure(
-        processors=common,
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty()) if pretty else _render,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=factory,
+        logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(numeric, logging.WARNING), stream=out, force=True)
+    logging.basicConfig(level=max(numeric, logging.WARNING), stream=stream, force=True)
 
 
 def incident() -> str:
