@@ -26,11 +26,10 @@ from directory.model import (
     Unit,
     new_id,
     new_stamp,
-    utc_now,
 )
 from govmail.config import DirectoryTable, Limits
 from govmail.errors import BadInput, Conflict, NotFound
-from govmail.interfaces import Clock, PersonState, Resolution, Target
+from govmail.interfaces import Clock, PersonState, Resolution, Target, utc_now
 from govmail.mail.address import Address
 from govmail.store import directory as sql
 from govmail.store.database import Database

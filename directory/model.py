@@ -16,7 +16,6 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from govmail.interfaces import PersonState, Resolution
@@ -37,11 +36,6 @@ def new_id() -> str:
 def new_stamp() -> str:
     """A fresh stamp: whatever was remembered about a login under the old one is void."""
     return secrets.token_hex(16)
-
-
-def utc_now() -> datetime:
-    """The clock of the wall, see `interfaces.Clock`."""
-    return datetime.now(UTC)
 
 
 class Level:

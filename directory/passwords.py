@@ -27,10 +27,10 @@ import structlog
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from directory.model import Credentials, DirectoryService, Progress, utc_now
+from directory.model import Credentials, DirectoryService, Progress
 from govmail.config import DirectoryTable, Limits, read_secret
 from govmail.errors import AuthenticationBusy, AuthenticationFailed, BadAddress, BadInput, MailError
-from govmail.interfaces import Clock, PersonState, Principal
+from govmail.interfaces import Clock, PersonState, Principal, utc_now
 from govmail.mail.address import Address
 from govmail.store import logins
 from govmail.store.database import Database

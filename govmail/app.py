@@ -13,7 +13,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from admin.engines import EngineState
@@ -33,6 +33,7 @@ from govmail.delivery.budget import Budget
 from govmail.delivery.full import FullMailboxes
 from govmail.delivery.ids import id_source
 from govmail.imap.server import ImapServer, make_tls_context
+from govmail.interfaces import utc_now
 from govmail.jobs.dkim import Keys
 from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.queue.runner import QueueRunner
@@ -46,11 +47,6 @@ from govmail.store.database import Database
 from govmail.supervisor import CannotStart
 
 PARSERS = 1  # processes that parse messages over Limits.process_parse_octets
-
-
-def utc_now() -> datetime:
-    """The clock of the wall."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

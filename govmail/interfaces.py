@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +17,11 @@ from govmail.mail.message import Message
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware UTC datetime; a parameter wherever time matters, so that tests own it."""
+
+
+def utc_now() -> datetime:
+    """The clock of the wall."""
+    return datetime.now(UTC)
 
 
 # -- the directory ------------------------------------------------------------------------------------------------

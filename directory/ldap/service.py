@@ -34,11 +34,10 @@ from directory.model import (
     Unit,
     new_id,
     new_stamp,
-    utc_now,
 )
 from govmail.config import DirectoryTable, Limits
 from govmail.errors import BadInput, Conflict, MailError, NotFound, NotPermitted
-from govmail.interfaces import Clock, PersonState, Resolution
+from govmail.interfaces import Clock, PersonState, Resolution, utc_now
 from govmail.mail.address import Address
 from govmail.store import accounts, ledger
 from govmail.store.database import Database

@@ -13,7 +13,6 @@ import ssl
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -28,7 +27,7 @@ from govmail.imap.verbs import capabilities
 from govmail.imap.verbs.select import write_flags
 from govmail.imap.view import SharedMaps
 from govmail.imap.wheel import Wheel
-from govmail.interfaces import Authenticator, Bus, Clock, Principal
+from govmail.interfaces import Authenticator, Bus, Clock, Principal, utc_now
 from govmail.store import messages
 from govmail.store.database import Database
 from govmail.wire.imap import responses
@@ -60,10 +59,6 @@ class Port:
 
     def capability(self, *, logged_in: bool, tls: bool) -> bytes:
         return self._capabilities[logged_in, tls]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class ImapServer:
