@@ -46,7 +46,7 @@ def claim(directory: Path, user: str) -> None:
 
 
 def become(user: str, *, for_directory: Path) -> None:
-    """As root: be `user` from now on, with no way back. Otherwise nothing. Raises CannotStart."""
+    """As root: be `user` from now on, with no way back, and stand in `for_directory`. Otherwise nothing. Raises CannotStart."""
     os.umask(0o077)
     if os.geteuid() != 0:
         return
@@ -56,6 +56,7 @@ def become(user: str, *, for_directory: Path) -> None:
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
     if not os.access(for_directory, os.R_OK | os.W_OK | os.X_OK):
         raise CannotStart(f"{for_directory} is closed to the user {user}: it must own it and be able to walk there (chmod o+x the directories above)")
+    os.chdir(for_directory)  # where root stood may be closed to the user, and children inherit it
 
 
 def become_owner(directory: Path) -> None:

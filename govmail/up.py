@@ -46,7 +46,7 @@ def up(
 
     `search_path`: the directories where the engines' programs are looked for, as in PATH.
     """
-    data_dir = data_dir.absolute()
+    data_dir = data_dir.resolve()  # a link may stand where our own user cannot walk
     path = datadir.config_file(data_dir)
     user = load(path).user if path.exists() else Config().user
     raise_open_files()
@@ -67,7 +67,7 @@ def up(
 
 def serve(config_path: Path) -> int:
     """The mail server alone; its engines run elsewhere. Logs go to standard error."""
-    config_path = config_path.absolute()
+    config_path = config_path.resolve()
     config, data_dir = load(config_path), config_path.parent
     raise_open_files()
     become(config.user, for_directory=data_dir)

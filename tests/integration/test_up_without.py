@@ -16,16 +16,17 @@ import pytest
 
 from admin import setup
 from govmail import datadir
+from govmail.config import Limits
 from tests.integration.test_up import bodies, log_in
 from tests.kit.up import COMMAND, Up, free_offset, running_up
 
 NOBODY = "nobody"
 
 
-def deliver(up: Up, address: str) -> None:
+def deliver(up: Up, address: str, *, lines: int = 1) -> None:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "someone@outside.example", address, "通知"
-    mail.set_content("没有引擎的系统。\n")
+    mail.set_content("没有引擎的系统。\n" * lines)
     with smtplib.SMTP("127.0.0.1", up.ports.smtp, timeout=60) as client:
         client.send_message(mail)
 
@@ -60,6 +61,18 @@ def test_an_ordinary_user_runs_all_of_it() -> None:
         engines = [up.engine_pid(name) for name in ("slapd", "rspamd", "clamd")]
         assert up.stop() == 0
         assert not any(os.path.exists(f"/proc/{pid}") for pid in engines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_checkout_that_its_user_cannot_walk_to_has_its_data_behind_a_link() -> None:
+    """As below /root. The large mail is read by a process that inherits where the server stands."""
+    with tempfile.TemporaryDirectory(prefix="govmail-closed-") as closed, running_up("--engine-path", "/nonexistent", link_in=Path(closed)) as up:
+        login = up.logins[0]
+        deliver(up, login["address"], lines=200_000)
+        with log_in(up, login["address"], login["password"]) as client:
+            (mail,) = bodies(client)
+        assert len(mail) > Limits().process_parse_octets
+        assert up.run("unit", "show", "江西省").returncode == 0
 
 
 @contextmanager

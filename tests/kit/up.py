@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from admin.setup import Ports
+from govmail.config import Config
 
 COMMAND = Path(sys.executable).with_name("govmail")
 START_SECONDS = 180.0  # rspamd compiles its patterns at the first start
@@ -114,8 +115,8 @@ def free_offset() -> int:
 
 
 @contextmanager
-def running_up(*arguments: str, user: str = "") -> Iterator[Up]:
-    """`arguments` go to `govmail up`; `user`: started by that user instead of us."""
+def running_up(*arguments: str, user: str = "", link_in: Path | None = None) -> Iterator[Up]:
+    """`arguments` go to `govmail up`; `user`: started by that user instead of us; `link_in`: there lies a link to the data."""
     # Not pytest's directory: as root the server becomes another user, who could not walk there.
     base = Path(tempfile.mkdtemp(prefix="govmail-up-"))
     base.chmod(0o755)
@@ -125,7 +126,14 @@ def running_up(*arguments: str, user: str = "") -> Iterator[Up]:
         os.chown(base, entry.pw_uid, entry.pw_gid)
         # setpriv replaces itself, so that the process we stop is the server.
         prefix = ["setpriv", "--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--clear-groups", "--"]
-    up = Up(base / "var", free_offset(), arguments, prefix)
+    data = base / "var"
+    if link_in is not None:
+        entry = pwd.getpwnam(Config().user)
+        data.mkdir()
+        os.chown(data, entry.pw_uid, entry.pw_gid)
+        (link_in / "var").symlink_to(data)
+        data = link_in / "var"
+    up = Up(data, free_offset(), arguments, prefix)
     try:
         up.start()
         yield up
