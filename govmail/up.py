@@ -46,6 +46,7 @@ def up(
 
     `search_path`: the directories where the engines' programs are looked for, as in PATH.
     """
+    check = f"{_program()} --data {_short(data_dir.absolute())} doctor"  # as typed where the operator stands
     data_dir = data_dir.resolve()  # a link may stand where our own user cannot walk
     path = datadir.config_file(data_dir)
     user = load(path).user if path.exists() else Config().user
@@ -60,7 +61,7 @@ def up(
         require_free_ports(config, path)
         with _log_file(data_dir).open("a", encoding="utf-8") as stream:
             telemetry.configure(config.log_level, stream)
-            return _run(_up(config, data_dir, sample, search_path))
+            return _run(_up(config, data_dir, sample, search_path, check))
     finally:
         lock.release()
 
@@ -112,7 +113,7 @@ def _run(main: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree, search_path: str) -> None:
+async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree, search_path: str, check: str) -> None:
     nameservers = await engine_parts.find_nameservers()
     engines = engine_parts.build(config, data_dir, nameservers=nameservers, search_path=search_path)
     stopping = asyncio.create_task(_signalled())
@@ -120,7 +121,7 @@ async def _up(config: Config, data_dir: Path, sample: sample_tree.Tree, search_p
     try:
         config = await _with_engines(config, engines, stopping)
         if not stopping.done():
-            await _serve(config, data_dir, lambda: _welcome(config, data_dir, engines), engines=engines, sample=sample, stopping=stopping)
+            await _serve(config, data_dir, lambda: _welcome(config, engines, check), engines=engines, sample=sample, stopping=stopping)
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
@@ -205,7 +206,7 @@ async def _sample(ctx: Context, kind: sample_tree.Kind) -> None:
         say(f"  {address}  {password}")
 
 
-def _welcome(config: Config, data_dir: Path, engines: Engines) -> None:
+def _welcome(config: Config, engines: Engines, check: str) -> None:
     """What to type into a mail client, in both languages: who reads it may not be who started the server."""
     ports = {one.name: one for one in config.listener}
     lines = ["", "govmail 已就绪 · ready", ""]
@@ -228,7 +229,7 @@ def _welcome(config: Config, data_dir: Path, engines: Engines) -> None:
             lines += ["", f"  !! {one.name}", *(f"     {line}" for line in _folded(one.warning, 72))]
     lines += [
         "",
-        f"  检查 · check   {_program()} --data {_short(data_dir)} doctor",
+        f"  检查 · check   {check}",
         "  停止 · stop    Ctrl-C",
         "",
     ]
