@@ -20,10 +20,10 @@ import structlog
 
 from govmail.config import Config, Limits, Listener
 from govmail.delivery.budget import Budget
-from govmail.imap import status
+from govmail.imap import capabilities, status
 from govmail.imap.flags import NO_KEYWORDS, FlagNames
 from govmail.imap.session import Session
-from govmail.imap.verbs import capabilities
+from govmail.imap.state import State
 from govmail.imap.verbs.select import write_flags
 from govmail.imap.view import SharedMaps
 from govmail.imap.wheel import Wheel
@@ -50,15 +50,16 @@ class Port:
         self.connections = 0
         self.sources: Counter[str] = Counter()
         self._capabilities = {
-            (logged_in, encrypted): responses.capability(
-                capabilities(logged_in=logged_in, tls=encrypted, starttls=self.starttls is not None, plain_login=self.allow_plain_login)
-            )
-            for logged_in in (False, True)
-            for encrypted in (False, True)
+            (state, tls): responses.capability(capabilities.announced(self._offer(state, tls=tls)))
+            for state in (State.FRESH, State.AUTHENTICATED)
+            for tls in (False, True)
         }
 
+    def _offer(self, state: State, *, tls: bool) -> capabilities.Offer:
+        return capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login)
+
     def capability(self, *, logged_in: bool, tls: bool) -> bytes:
-        return self._capabilities[logged_in, tls]
+        return self._capabilities[State.AUTHENTICATED if logged_in else State.FRESH, tls]
 
 
 class ImapServer:

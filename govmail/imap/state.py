@@ -50,7 +50,8 @@ class Verb:
 
     `handler` gets the session, what `parser` made, and the tag; it returns None when it has answered itself.
     `uses_numbers`: FETCH, STORE, SEARCH, during which no EXPUNGE may be said (RFC 3501 §7.4.1). `asks`: ends with a
-    question to the store even without a hint. `capability`: what the verb is announced by.
+    question to the store even without a hint. `capability`: the row of
+    `imap.capabilities` that announces the verb; none for what the base protocol has.
     """
 
     name: str

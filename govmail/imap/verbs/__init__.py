@@ -1,7 +1,7 @@
 """The verb table: everything that a client may say, where it is defined, and when it is allowed.
 
-Invariants: the states that a verb is refused in, the capabilities that are announced, and whether EXPUNGE may be said
-are derived from these rows; a name stands in one row.
+Invariants: the states that a verb is refused in and whether EXPUNGE may be said are derived from these rows; a name
+stands in one row. What is announced stands in `imap.capabilities`.
 
 RFC 3501 §6.
 """
@@ -36,12 +36,12 @@ _ROWS = (
     Verb("ENABLE", parser.enable, anytime.enable, LOGGED_IN, "RFC 5161 §3.1", capability="ENABLE"),
     Verb("SELECT", parser.select, select.select, LOGGED_IN, "RFC 3501 §6.3.1"),
     Verb("EXAMINE", parser.select, select.examine, LOGGED_IN, "RFC 3501 §6.3.2"),
-    Verb("CREATE", parser.create, mailboxes.create, LOGGED_IN, "RFC 3501 §6.3.3", capability="CREATE-SPECIAL-USE"),
+    Verb("CREATE", parser.create, mailboxes.create, LOGGED_IN, "RFC 3501 §6.3.3"),
     Verb("DELETE", parser.named, mailboxes.delete, LOGGED_IN, "RFC 3501 §6.3.4"),
     Verb("RENAME", parser.rename, mailboxes.rename, LOGGED_IN, "RFC 3501 §6.3.5"),
     Verb("SUBSCRIBE", parser.named, mailboxes.subscribe, LOGGED_IN, "RFC 3501 §6.3.6"),
     Verb("UNSUBSCRIBE", parser.named, mailboxes.unsubscribe, LOGGED_IN, "RFC 3501 §6.3.7"),
-    Verb("LIST", parser.list_, mailboxes.list_, LOGGED_IN, "RFC 3501 §6.3.8, RFC 5258 §3", capability="LIST-EXTENDED LIST-STATUS SPECIAL-USE CHILDREN"),
+    Verb("LIST", parser.list_, mailboxes.list_, LOGGED_IN, "RFC 3501 §6.3.8, RFC 5258 §3"),
     Verb("LSUB", parser.lsub, mailboxes.lsub, LOGGED_IN, "RFC 3501 §6.3.9"),
     Verb("NAMESPACE", parser.bare, mailboxes.namespace, LOGGED_IN, "RFC 2342 §5", capability="NAMESPACE"),
     Verb("STATUS", parser.status, mailboxes.status, LOGGED_IN, "RFC 3501 §6.3.10"),
@@ -61,24 +61,7 @@ _ROWS = (
     Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7"),
     Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8"),
     Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE"),
-    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2"),
+    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE"),
 )
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _ROWS}
-
-BEFORE_LOGIN = ("IMAP4rev1", "SASL-IR", "LITERAL-", "ID", "ENABLE")
-AFTER_LOGIN = ("IMAP4rev1", "LITERAL+", *(name for verb in _ROWS for name in verb.capability.split()))
-
-
-def capabilities(*, logged_in: bool, tls: bool, starttls: bool, plain_login: bool) -> tuple[str, ...]:
-    """What CAPABILITY says on such a connection (RFC 3501 §6.1.1, §7.2.1)."""
-    if logged_in:
-        return AFTER_LOGIN
-    offered = [*BEFORE_LOGIN]
-    if starttls and not tls:
-        offered.append("STARTTLS")
-    if tls or plain_login:
-        offered += ["AUTH=PLAIN", "AUTH=LOGIN"]
-    else:
-        offered.append("LOGINDISABLED")
-    return tuple(offered)
