@@ -93,10 +93,10 @@ class FilterChain:
                 await close()
 
     async def _scan(self, one: Antivirus, request: ScanRequest) -> Verdict:
-        identity = await one.identity() if self._settings.share_seconds else None
+        identity = await one.identity() if self._settings.share_seconds and request.digest else None
         if identity is None:
             return await one.check(request)
-        return await self._shared.get((identity, request.message.digest), lambda: one.check(request))
+        return await self._shared.get((identity, request.digest), lambda: one.check(request))
 
     async def _guard(self, name: str, request: ScanRequest, check: Coroutine[Any, Any, Verdict], deadline: float) -> Verdict:
         started = self._monotonic()

@@ -32,6 +32,7 @@ from govmail.datadir import empty_spool, secrets_dir
 from govmail.delivery.budget import Budget
 from govmail.delivery.full import FullMailboxes
 from govmail.delivery.ids import id_source
+from govmail.delivery.readers import Readers
 from govmail.imap.server import ImapServer, make_tls_context
 from govmail.interfaces import utc_now
 from govmail.jobs.dkim import Keys
@@ -39,14 +40,11 @@ from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
 from govmail.relay.route import SystemDns
-from govmail.smtp.parsers import ParserPool
 from govmail.smtp.receive import Receiver
 from govmail.smtp.server import SmtpServer
 from govmail.smtp.session import Services
 from govmail.store.database import Database
 from govmail.supervisor import CannotStart
-
-PARSERS = 1  # processes that parse messages over Limits.process_parse_octets
 
 
 @dataclass(slots=True)
@@ -68,7 +66,7 @@ class Parts:
     jobs: JobRunner
     imap: ImapServer
     smtp: SmtpServer
-    parsers: ParserPool
+    readers: Readers
     ports: dict[str, int]
     engines: Callable[[], Sequence[EngineState]] = tuple
 
@@ -82,7 +80,7 @@ class Parts:
         await self.hasher.close()
         await self.directory.close()
         await self.database.close()
-        self.parsers.shutdown(wait=False, cancel_futures=True)
+        await self.readers.close()
 
 
 async def build(config: Config, data_dir: Path) -> Parts:
@@ -106,18 +104,18 @@ async def build(config: Config, data_dir: Path) -> Parts:
     relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
     queue = QueueRunner(config, database, resolver, relay, clock=clock, new_id=new_id, alone=not url.startswith("postgresql"))
     budget, full = Budget(limits.inflight_octets), FullMailboxes(bus, clock)
-    parsers = ParserPool(PARSERS)
+    readers = Readers(limits, config.readers)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
-        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, full=full, pool=parsers,
+        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, full=full, readers=readers,
     )  # fmt: skip
     services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id, full)
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
         jobs=JobRunner(config, database, clock=clock, jobs=(*standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make))),
-        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, pool=parsers, clock=clock),
-        smtp=SmtpServer(services), parsers=parsers, ports={},
+        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, clock=clock),
+        smtp=SmtpServer(services), readers=readers, ports={},
     )  # fmt: skip
 
 

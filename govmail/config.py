@@ -38,8 +38,9 @@ class Limits(Section, frozen=True, kw_only=True):
     message_octets: Annotated[int, Meta(description="largest message accepted, octets", ge=64 * KB)] = 60 * MB
     memory_octets: Annotated[int, Meta(description="a message grows in memory up to this, then in a spool file")] = 2 * MB
     inflight_octets: Annotated[int, Meta(description="all unfinished messages together; beyond it 452 4.3.1")] = 512 * MB
-    inline_parse_octets: Annotated[int, Meta(description="messages up to this are parsed on the event loop")] = 64 * KB
-    process_parse_octets: Annotated[int, Meta(description="messages over this are parsed in the process pool")] = 4 * MB
+    inline_parse_octets: Annotated[int, Meta(description="messages up to this have their header changed on the event loop, larger ones in a thread")] = 64 * KB
+    process_parse_octets: Annotated[int, Meta(description="messages over this are read by a process of their own")] = 4 * MB
+    read_seconds: Annotated[float, Meta(description="a process that reads messages and answers none for so long is replaced")] = 120.0
     text_octets: Annotated[int, Meta(description="decoded text kept for search per message; beyond it decoded when searched")] = 256 * KB
     blob_inline_octets: Annotated[int, Meta(description="compressed bodies up to this lie in the database, larger ones in files")] = 64 * KB
 
@@ -191,6 +192,7 @@ class Config(Section, frozen=True, kw_only=True):
     user: Annotated[str, Meta(description="system user that a server started as root becomes")] = "govmail"
     language: Annotated[Literal["zh", "en"], Meta(description="of texts to users: bounces, notices")] = "zh"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="what is logged")] = "info"
+    readers: Annotated[int, Meta(description="processes that read messages, besides one for very large ones; 0: one less than there are cores", ge=0, le=64)] = 0
     limits: Limits = field(default_factory=Limits)
     tls: Tls = field(default_factory=Tls)
     store: Store = field(default_factory=Store)

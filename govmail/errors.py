@@ -197,6 +197,13 @@ class Busy(MailError):
     text = "system busy, try again later"
 
 
+class ReaderFailed(MailError):
+    """The process that reads messages died of this one, or was too slow."""
+
+    status = "4.3.0"
+    text = "message could not be read, try again later"
+
+
 class StoreFailed(MailError):
     """The store could not commit. Nobody was answered as stored."""
 

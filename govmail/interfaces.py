@@ -14,6 +14,7 @@ from typing import Protocol
 from govmail.mail.address import Address
 from govmail.mail.envelope import Envelope, Origin
 from govmail.mail.message import Message
+from govmail.mail.reading import Reading
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware UTC datetime; a parameter wherever time matters, so that tests own it."""
@@ -176,6 +177,7 @@ class ScanRequest:
     origin: Origin
     queue_id: str
     sign: bool = False  # outgoing mail of a login: rspamd is to sign it
+    digest: bytes = b""  # SHA-256 of those bytes: what antivirus verdicts are shared by; empty: they are not
 
 
 class Filter(Protocol):
@@ -188,6 +190,16 @@ class Filter(Protocol):
 
 class Chain(Protocol):
     async def decide(self, request: ScanRequest) -> Decision: ...
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+class MessageReader(Protocol):
+    """Reads messages somewhere where it stops nobody: see `delivery.readers`."""
+
+    async def read(self, message: Message) -> Reading:
+        """Raises ReaderFailed. A spooled message stays where it is meanwhile."""
 
 
 # -- hints --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Coroutine, Mapping
-from concurrent.futures import Executor
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -20,6 +19,7 @@ import structlog
 
 from govmail.config import Config, Limits, Listener
 from govmail.delivery.budget import Budget
+from govmail.delivery.readers import ThreadReader
 from govmail.imap import capabilities, status
 from govmail.imap.flags import NO_KEYWORDS, FlagNames
 from govmail.imap.session import Session
@@ -27,7 +27,7 @@ from govmail.imap.state import State
 from govmail.imap.verbs.select import write_flags
 from govmail.imap.view import SharedMaps
 from govmail.imap.wheel import Wheel
-from govmail.interfaces import Authenticator, Bus, Clock, Principal, utc_now
+from govmail.interfaces import Authenticator, Bus, Clock, MessageReader, Principal, utc_now
 from govmail.store import messages
 from govmail.store.database import Database
 from govmail.wire.imap import responses
@@ -74,17 +74,17 @@ class ImapServer:
         *,
         budget: Budget | None = None,
         spool: Path | None = None,
-        pool: Executor | None = None,
+        readers: MessageReader | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        """`budget` is shared with SMTP. `spool`: directory for messages on their way, the system's if None. `pool`:
-        processes that parse messages over Limits.process_parse_octets; without it a thread does."""
+        """`budget` is shared with SMTP. `spool`: directory for messages on their way, the system's if None. `readers`:
+        read what clients append; a thread if None."""
         self.limits: Limits = config.limits
         self.database = database
         self.authenticator = authenticator
         self.bus = bus
         self.spool = spool
-        self.pool = pool
+        self.readers = readers or ThreadReader(config.limits)
         self.budget = budget or Budget(config.limits.inflight_octets)
         self.wheel = Wheel()
         self.maps = SharedMaps()

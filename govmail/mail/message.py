@@ -6,7 +6,6 @@ do them in a thread.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,26 +16,21 @@ CHUNK_OCTETS = 256 * 1024  # the most that one step of hashing, copying or scann
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`data` when in memory, else `path` of a spool file; `size` octets; `digest` SHA-256 of all of them."""
+    """`size` octets: `data` when in memory, else `path` of a spool file."""
 
     size: int
-    digest: bytes
     data: bytes | None = None
     path: Path | None = None
 
     @classmethod
     def of(cls, data: bytes) -> Message:
         """A message in memory."""
-        return cls(len(data), hashlib.sha256(data).digest(), data)
+        return cls(len(data), data)
 
     @classmethod
     def spooled(cls, path: Path) -> Message:
-        """A message whose bytes are in `path`; reads it once for size and digest. Blocks."""
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_OCTETS):
-                digest.update(chunk)
-        return cls(path.stat().st_size, digest.digest(), None, path)
+        """A message whose bytes are in `path`. Blocks."""
+        return cls(path.stat().st_size, None, path)
 
     def read(self, offset: int = 0, length: int | None = None) -> bytes:
         """At most `length` octets from `offset`; to the end when None."""

@@ -58,7 +58,7 @@ class Digest:
 def digest_message(message: Message | bytes, *, limits: Bounds) -> Digest:
     """Read a message once. `limits` is config.Limits. Never raises on the content. A spooled message blocks."""
     if isinstance(message, bytes):
-        message = Message(len(message), b"", message)
+        message = Message.of(message)
     header_size, node, ambiguity = scan(message, limits)
     root = part_of(node, header_size)
     header = node.header

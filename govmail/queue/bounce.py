@@ -22,7 +22,8 @@ from govmail.interfaces import Resolver
 from govmail.mail.address import Address
 from govmail.mail.dsn import Action, Notice, Original, Report, compose
 from govmail.mail.envelope import Notify
-from govmail.mail.mime import digest_message
+from govmail.mail.message import Message
+from govmail.mail.reading import read
 from govmail.mail.zone import ZONE, moment
 from govmail.queue.parcel import Parcel
 from govmail.queue.verdict import Verdict
@@ -62,8 +63,8 @@ def write(parcel: Parcel, verdicts: Sequence[Verdict], action: Action, *, config
         language=config.language,
     )
     octets = b"Return-Path: <>\r\n" + compose(notice)
-    digest = digest_message(octets, limits=config.limits)
-    return contents.prepare(digest, octets[digest.header_size :], limits=config.limits, files=files)
+    message = Message.of(octets)
+    return contents.prepare(read(message, config.limits), message, files)
 
 
 def _report(verdict: Verdict, action: Action, now: datetime) -> Report:

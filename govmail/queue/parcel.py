@@ -124,7 +124,7 @@ def _converted(parcel: Parcel, files: BlobFiles, *, seven_bit: bool) -> Iterator
         for chunk in _chunks(parcel, files):
             copy.write(chunk)
         copy.flush()
-        message = Message(parcel.size, b"", None, FilePath(copy.name))
+        message = Message(parcel.size, None, FilePath(copy.name))
         yield from textualise(message, parcel.structure, len(parcel.header), seven_bit=seven_bit)
 
 

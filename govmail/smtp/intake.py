@@ -7,7 +7,6 @@ after a fault the octets are counted no more and nothing is kept; files are writ
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -17,14 +16,13 @@ from govmail.delivery.budget import Budget
 from govmail.errors import Busy, MailError, MessageTooBig
 from govmail.mail.message import Message
 
-HASH_INLINE_OCTETS = 64 * 1024  # 0.1 ms
 SPOOL_OCTETS = 1024 * 1024  # written at once
 
 
 class Intake:
     """Collects octets: `add` them, `await flush()` when it says so, `await finish()` at the end."""
 
-    __slots__ = ("_budget", "_digest", "_file", "_limits", "_new_path", "_path", "_pending", "_pieces", "fault", "size")
+    __slots__ = ("_budget", "_file", "_limits", "_new_path", "_path", "_pending", "_pieces", "fault", "size")
 
     def __init__(self, limits: Limits, budget: Budget, new_path: Callable[[], Path]) -> None:
         """`new_path` names the spool file if there has to be one."""
@@ -71,12 +69,10 @@ class Intake:
         assert self.fault is None
         if self._file is not None:
             await asyncio.to_thread(self._write, self._pieces, True)
-            return Message(self.size, self._digest.digest(), None, self._path)
+            return Message(self.size, None, self._path)
         data = b"".join(self._pieces)
         self._pieces.clear()
-        if len(data) <= HASH_INLINE_OCTETS:
-            return Message.of(data)
-        return await asyncio.to_thread(Message.of, data)
+        return Message.of(data)
 
     async def release(self) -> None:
         """The message is done with, one way or the other: give back its share, remove its file."""
@@ -91,10 +87,7 @@ class Intake:
             self._path = self._new_path()
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
-            self._digest = hashlib.sha256()
-        for piece in pieces:
-            self._digest.update(piece)
-            self._file.write(piece)
+        self._file.writelines(pieces)
         if last:
             self._file.close()
 

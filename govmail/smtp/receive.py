@@ -4,7 +4,7 @@ Invariants
 - 250 means stored: every recipient's copy, queue entry or quarantine row is in one committed transaction.
 - Whoever is refused knows it at once, and nothing of what was refused is stored.
 - All recipients get equal octets; what is personal stands in the message row.
-- The event loop is never held: large messages are read, hashed and compressed in threads or other processes.
+- The event loop is never held: messages are read, hashed and compressed in other processes.
 
 RFC 5321 §4.4 (trace), §6.1 (responsibility), §6.3 (loops); RFC 6409 §8 (what submission may repair).
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -24,13 +23,24 @@ from govmail.config import Limits
 from govmail.delivery import local
 from govmail.delivery.full import FullMailboxes
 from govmail.errors import BadMessage, MailError, NotScanned, Refused, TooManyHops
-from govmail.interfaces import Acceptance, Action, Chain, Clock, Decision, Principal, Resolution, ScanRequest
-from govmail.mail import mime, trace
+from govmail.interfaces import (
+    Acceptance,
+    Action,
+    Chain,
+    Clock,
+    Decision,
+    MessageReader,
+    Principal,
+    Resolution,
+    ScanRequest,
+)
+from govmail.mail import trace
 from govmail.mail.envelope import Body, Envelope, Origin
+from govmail.mail.header import Header
 from govmail.mail.message import Message
-from govmail.mail.mime import Digest
+from govmail.mail.reading import Reading, with_trace
 from govmail.smtp import policy, replies
-from govmail.smtp.rewrite import Draft, repair, rewritten, with_trace
+from govmail.smtp.rewrite import Draft, repaired, rewritten
 from govmail.store import contents, incoming
 from govmail.store.connection import Connection
 from govmail.store.database import Database
@@ -73,11 +83,9 @@ class Receiver:
         queue_lifetime: int,
         on_queued: Callable[[], None],
         full: FullMailboxes,
-        pool: Executor | None = None,
+        readers: MessageReader,
     ) -> None:
-        """`queue_lifetime`: `config.Queue.lifetime_seconds`. `on_queued` is called after a commit that made queue entries.
-
-        `pool`: processes that parse messages over `limits.process_parse_octets`; without it a thread does."""
+        """`queue_lifetime`: `config.Queue.lifetime_seconds`. `on_queued` is called after a commit that made queue entries."""
         self._hostname = hostname
         self._limits = limits
         self._database = database
@@ -88,7 +96,7 @@ class Receiver:
         self._queue_lifetime = queue_lifetime
         self._on_queued = on_queued
         self._full = full
-        self._pool = pool
+        self._readers = readers
 
     async def accept(
         self,
@@ -127,16 +135,19 @@ class Receiver:
         resolutions: Sequence[Resolution],
         principal: Principal | None,
     ) -> Acceptance:
-        draft.digest = digest = await self._digest(draft.message)
-        self._check(digest, envelope, principal)
+        draft.reading = arrived = await self._readers.read(draft.message)
+        fields = Header(arrived.header, self._limits)
+        self._check(arrived, fields, envelope, principal)
         if principal is not None:
-            repair(draft, hostname=self._hostname, queue_id=queue_id, now=self._clock(), limits=self._limits)
+            header = repaired(arrived.header, fields, hostname=self._hostname, queue_id=queue_id, now=self._clock())
+            await self._change_header(draft, header)
         await self._rewrite(draft, envelope, resolutions, principal)
         await self._off_loop(draft.settle, draft.message.size)
 
-        request = ScanRequest(draft.message, envelope, origin, queue_id, sign=principal is not None)
+        sign = principal is not None
+        request = ScanRequest(draft.message, envelope, origin, queue_id, sign=sign, digest=arrived.octets_digest)
         decision = await self._decide(request)
-        if digest.ambiguous and decision.action in (Action.ACCEPT, Action.TAG):
+        if arrived.ambiguity and decision.action in (Action.ACCEPT, Action.TAG):
             # Filter and reader may see different mails (CVE-2024-28054): held, not guessed
             decision = replace(decision, action=Action.QUARANTINE, reason="policy")
         if decision.action is Action.REJECT:
@@ -148,7 +159,7 @@ class Receiver:
         content = await self._prepare(draft, self._trace(envelope, origin, queue_id, decision))
         if decision.action is Action.QUARANTINE:
             item = await self._database.write(
-                self._hold, content, request, decision, resolutions, subject=digest.fields.subject, now=int(now.timestamp())
+                self._hold, content, request, decision, resolutions, subject=fields.subject, now=int(now.timestamp())
             )
             self._say("smtp.held", queue_id, envelope, origin, content, reason=decision.reason, item=item)
             return _accepted(queue_id, envelope, "held")
@@ -166,21 +177,25 @@ class Receiver:
             self._on_queued()
         self._say(
             "smtp.accepted", queue_id, envelope, origin, content, delivered=len(done) - len(failed), failed=len(failed),
-            queued=len(plan.queue_message.entries), spam=decision.spam, message_id=digest.fields.message_id[:200],
+            queued=len(plan.queue_message.entries), spam=decision.spam, message_id=fields.message_id[:200],
         )  # fmt: skip
         return _accepted(queue_id, envelope, "accepted")
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def _check(self, digest: Digest, envelope: Envelope, principal: Principal | None) -> None:
-        if digest.fields.received_count > self._limits.received_fields:
+    def _check(self, arrived: Reading, fields: Header, envelope: Envelope, principal: Principal | None) -> None:
+        if fields.received_count > self._limits.received_fields:
             raise TooManyHops
-        if digest.header[:1] in (b" ", b"\t"):  # it would continue the last of our own fields
+        if arrived.header[:1] in (b" ", b"\t"):  # it would continue the last of our own fields
             raise BadMessage("the header begins with white space")
         if principal is not None:
-            policy.check_identity(digest.fields, envelope.sender, principal)
-            if digest.ambiguous:
-                raise BadMessage(f"the structure of the message is ambiguous: {digest.ambiguity}")
+            policy.check_identity(fields, envelope.sender, principal)
+            if arrived.ambiguity:
+                raise BadMessage(f"the structure of the message is ambiguous: {arrived.ambiguity}")
+
+    async def _change_header(self, draft: Draft, header: bytes) -> None:
+        if header != draft.reading.header:
+            await self._off_loop(partial(draft.change_header, header, self._limits), draft.message.size)
 
     async def _rewrite(
         self, draft: Draft, envelope: Envelope, resolutions: Sequence[Resolution], principal: Principal | None
@@ -194,7 +209,7 @@ class Receiver:
             return
         message = await self._off_loop(partial(rewritten, draft, seven_bit=seven_bit), draft.message.size)
         if message is not None:
-            draft.replace(message, await self._digest(message))
+            draft.replace(message, await self._readers.read(message))
 
     async def _decide(self, request: ScanRequest) -> Decision:
         try:
@@ -212,12 +227,10 @@ class Receiver:
         ]
 
     async def _prepare(self, draft: Draft, fields: list[bytes]) -> NewContent:
-        digest = with_trace(draft.digest, fields, authserv_id=self._hostname, limits=self._limits)
-        message, start = draft.message, draft.digest.header_size
-        body = message.read(start) if message.data is not None else message.chunks(start)
-        return await self._off_loop(
-            partial(contents.prepare, digest, body, limits=self._limits, files=self._database.blobs), message.size
-        )
+        message = draft.message  # its header may differ from now on, its body stays the end of it
+        await self._change_header(draft, trace.strip(draft.reading.header, authserv_id=self._hostname))
+        prepare = partial(contents.prepare, with_trace(draft.reading, fields), message, self._database.blobs)
+        return prepare() if draft.reading.packed is not None else await asyncio.to_thread(prepare)
 
     async def _store(self, content: NewContent, plan: local.Plan, now: int) -> list[Delivered]:
         mail = incoming.Mail(content, plan.deliveries, now, now, plan.queue_message, plan.on_failure)
@@ -227,16 +240,6 @@ class Receiver:
         return (await write(incoming.deliver_all, [mail]))[0]
 
     # -- where work is done -----------------------------------------------------------------------------------
-
-    async def _digest(self, message: Message) -> Digest:
-        read = partial(mime.digest_message, message, limits=self._limits)
-        if self._pool is not None and message.path is not None and message.size > self._limits.process_parse_octets:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, read)
-            except BrokenExecutor:  # killed for its memory, perhaps by this very message: not again in this process
-                log.exception("smtp.parser_died", size=message.size)
-                raise NotScanned(private="the parser process died") from None
-        return await self._off_loop(read, message.size)
 
     async def _off_loop(self, work: Callable[[], T], size: int) -> T:
         """Small work here and now, large work in a thread."""

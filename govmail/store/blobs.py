@@ -12,45 +12,30 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import zstandard
 from sqlalchemy import Connection, select
 
-from govmail.config import Limits
 from govmail.errors import StoreFailed
+from govmail.mail import packing
+from govmail.mail.message import Message
+from govmail.mail.reading import Reading
 from govmail.store.schema import blob
 from govmail.store.sql import Prepared, as_set, one_of
 from govmail.store.values import BlobRef, NewBlob
 
 CHUNK_OCTETS = 256 * 1024
-COMPRESS_RATIO = 8  # a body up to this many times the inline limit is compressed on trial
-TINY_OCTETS = 128  # not worth a zstd frame
 TEMP = ".new-"
-
-_tools = threading.local()  # zstd contexts are not shared between threads
-
-
-def compress(data: bytes) -> bytes:
-    """One zstd frame with its size in its header."""
-    if not hasattr(_tools, "compressor"):
-        _tools.compressor = zstandard.ZstdCompressor(level=3)
-    packed: bytes = _tools.compressor.compress(data)
-    return packed
 
 
 def decompress(data: bytes, size: int) -> bytes:
-    """The inverse; never yields more than `size` octets. Raises StoreFailed when the frame is damaged."""
-    if not hasattr(_tools, "decompressor"):
-        _tools.decompressor = zstandard.ZstdDecompressor()
+    """The octets behind zstd frames, `size` at most. Raises StoreFailed when a frame is damaged."""
     try:
-        plain: bytes = _tools.decompressor.decompress(data, max_output_size=size)
-    except zstandard.ZstdError as error:
-        raise StoreFailed(private=f"damaged zstd frame: {error}") from error
-    return plain
+        return packing.decompress(data, size)
+    except ValueError as error:
+        raise StoreFailed(private=str(error)) from error
 
 
 class BlobFiles:
@@ -122,24 +107,18 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def prepare(body: bytes | Iterable[bytes], size: int, limits: Limits, files: BlobFiles) -> NewBlob:
-    """Make `size` octets of body ready for a row: compress, or write and sync a file. Blocks; raises StoreFailed.
+def prepare(reading: Reading, message: Message, files: BlobFiles) -> NewBlob:
+    """The body of a message that was read, ready for a row: packed, or written and synced as a file.
 
-    `body` may be a stream of chunks; it is read once. What is small enough after compression stays in the database.
+    `message`: octets with that body at their end. Blocks where it becomes a file; raises StoreFailed.
     """
-    if size <= COMPRESS_RATIO * limits.blob_inline_octets:
-        data = body if isinstance(body, bytes) else b"".join(body)
-        packed = compress(data) if len(data) > TINY_OCTETS else data
-        codec = "zstd" if len(packed) < len(data) else "raw"
-        kept = packed if codec == "zstd" else data
-        if len(kept) <= limits.blob_inline_octets:
-            return NewBlob(size, codec, data=kept)
-        body = data
-    path, written = files.write([body] if isinstance(body, bytes) else body)
-    if written != size:
+    if reading.packed is not None:
+        return NewBlob(reading.body_size, reading.codec, data=reading.packed)
+    path, written = files.write(message.chunks(message.size - reading.body_size))
+    if written != reading.body_size:
         files.remove(path)
-        raise StoreFailed(private=f"body of {size} octets had {written}")
-    return NewBlob(size, "raw", path=path)
+        raise StoreFailed(private=f"body of {reading.body_size} octets had {written}")
+    return NewBlob(reading.body_size, "raw", path=path)
 
 
 _LOCATE = Prepared(

@@ -3,25 +3,23 @@
 Invariants
 - Equal octets have one content: reuse happens inside the storing transaction and locks the row, so `store.collect` and a
   delivery never pass each other.
-- Everything slow (hashing, compressing, writing files) is in `prepare`, outside the transaction.
+- Everything slow is outside the transaction: reading and compressing in `mail.reading`, writing files in `prepare`.
 - `content` holds only what lists need; header, structure and text lie in tables of their own under the same key.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from govmail.config import Limits
 from govmail.errors import StoreFailed
-from govmail.mail.mime import Digest
-from govmail.store.blobs import BlobFiles, compress, decompress
+from govmail.mail.message import Message
+from govmail.mail.reading import Reading
+from govmail.store.blobs import BlobFiles, decompress
 from govmail.store.blobs import prepare as prepare_blob
 from govmail.store.schema import blob, content, content_gone, content_header, content_parts, content_text
-from govmail.store.signature import make_signature
 from govmail.store.sql import BIG, Prepared, PreparedRows, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import ContentRow, NewBlob, NewContent, TextRow
 
@@ -82,39 +80,26 @@ _NOTE_GONE = Prepared(
 TEXT_OCTETS = 64 * 1024 * 1024  # what one decompressed text may be: far above Limits.text_octets
 
 
-def prepare(digest: Digest, body: bytes | Iterable[bytes], *, limits: Limits, files: BlobFiles) -> NewContent:
-    """Make a digested message ready to be stored. `body`: all octets after the header, whole or in chunks; read once.
+def prepare(reading: Reading, message: Message, files: BlobFiles) -> NewContent:
+    """Make a message that was read ready to be stored. `message`: octets with that body at their end.
 
-    Hashes, compresses, writes and syncs a file if the body is large. Blocks; raises StoreFailed.
+    Writes and syncs a file if the body is large: blocks then; raises StoreFailed.
     """
-    hashed = hashlib.sha256(digest.header)
-    if isinstance(body, bytes):
-        hashed.update(body)
-        new_blob = prepare_blob(body, digest.body_size, limits, files)
-    else:
-        new_blob = prepare_blob(_hashing(body, hashed.update), digest.body_size, limits, files)
     return NewContent(
-        digest=hashed.digest(),
-        size=digest.size,
-        header=digest.header,
-        sent_date=digest.sent_date,
-        envelope=digest.envelope,
-        bodystructure=digest.bodystructure,
-        body_form=digest.body_form,
-        parts=digest.parts,
-        preview=digest.preview,
-        text=compress(digest.text.encode("utf-8", "replace")),
-        signature=make_signature(digest.text),
-        text_complete=digest.text_complete,
-        blob=new_blob,
+        digest=reading.digest,
+        size=reading.size,
+        header=reading.header,
+        sent_date=reading.sent_date,
+        envelope=reading.envelope,
+        bodystructure=reading.bodystructure,
+        body_form=reading.body_form,
+        parts=reading.parts,
+        preview=reading.preview,
+        text=reading.text,
+        signature=reading.signature,
+        text_complete=reading.text_complete,
+        blob=prepare_blob(reading, message, files),
     )
-
-
-def _hashing(chunks: Iterable[bytes], update: object) -> Iterator[bytes]:
-    assert callable(update)
-    for chunk in chunks:
-        update(chunk)
-        yield chunk
 
 
 def store(conn: Connection, new: NewContent, *, now: int) -> int:

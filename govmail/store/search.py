@@ -12,11 +12,11 @@ from typing import Literal
 
 from sqlalchemy import Connection, bindparam, select, true
 
+from govmail.mail.signature import may_hold
 from govmail.store.blobs import decompress
 from govmail.store.changes import LAST_UID
 from govmail.store.contents import TEXT_OCTETS
 from govmail.store.schema import content, content_text, message
-from govmail.store.signature import may_hold
 from govmail.store.sql import BIG, Prepared, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import StoredMessage, UidRange
 

@@ -75,12 +75,12 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class NewContent:
-    """A message ready to be stored: what `mail.mime.digest_message` made of it, plus where its body is.
+    """A message ready to be stored: what `mail.reading` made of it, plus where its body is.
 
-    Made by `store.contents.prepare` outside the transaction: compressing and hashing are done, files are synced.
+    Made by `store.contents.prepare` outside the transaction: files are synced.
     """
 
-    digest: bytes  # SHA-256 of header + body
+    digest: bytes  # `mail.reading.Reading.digest`
     size: int
     header: bytes
     sent_date: int | None

@@ -19,6 +19,7 @@ from filters.rspamd import Rspamd
 from govmail.bus import LocalBus
 from govmail.config import Config
 from govmail.delivery.full import FullMailboxes
+from govmail.delivery.readers import ThreadReader
 from govmail.errors import NotPermitted
 from govmail.interfaces import Acceptance
 from govmail.mail.address import Address
@@ -67,7 +68,7 @@ def receiver(database: Database, chain: FilterChain, quarantine: Quarantine) -> 
     return Receiver(
         hostname=HOSTNAME, limits=Config().limits, database=database, chain=chain, hold=quarantine.hold, clock=lambda: NOW,
         new_id=lambda: f"q{next(_ids)}", queue_lifetime=86_400, on_queued=lambda: None,
-        full=FullMailboxes(LocalBus(), lambda: NOW),
+        full=FullMailboxes(LocalBus(), lambda: NOW), readers=ThreadReader(Config().limits),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from govmail.config import Limits
 from govmail.mail.message import Message
-from govmail.mail.mime import digest_message
+from govmail.mail.reading import read
 from govmail.store.blobs import BlobFiles
 from govmail.store.contents import prepare
 from govmail.store.values import NewContent
@@ -27,9 +27,8 @@ def raw_mail(subject: str = "Notice", body: str = "The meeting is at nine.\r\n",
 def new_content(raw: bytes | None = None, *, files: BlobFiles | None = None, limits: Limits = LIMITS) -> NewContent:
     """What `incoming.deliver` takes; a body too large for the database goes into `files`."""
     message = Message.of(raw_mail() if raw is None else raw)
-    digest = digest_message(message, limits=limits)
     files = files or BlobFiles(Path(tempfile.gettempdir()) / "govmail-no-such-directory")
-    return prepare(digest, message.read(digest.header_size), limits=limits, files=files)
+    return prepare(read(message, limits), message, files)
 
 
 def numbered(number: int) -> NewContent:

@@ -52,7 +52,7 @@ class Stage:
 
     async def deliver(self, login: str, octets: bytes, mailbox: str = "INBOX") -> None:
         """Mail arrives."""
-        content = await prepare(Message.of(octets), self.server.limits, self.database.blobs)
+        content = await prepare(Message.of(octets), self.server.readers, self.database.blobs)
         await self.database.write(
             incoming.deliver, content, [Delivery(person_id(login), login, mailbox)], internal_date=NOW, now=NOW
         )

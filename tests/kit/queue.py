@@ -18,7 +18,8 @@ from govmail.errors import DirectoryUnavailable
 from govmail.interfaces import Resolution, Target
 from govmail.mail.address import Address
 from govmail.mail.envelope import DEFAULT_NOTIFY, Notify
-from govmail.mail.mime import digest_message
+from govmail.mail.message import Message
+from govmail.mail.reading import read
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
 from govmail.store import accounts, blobs, contents, incoming, mailboxes, messages, queue
@@ -99,9 +100,8 @@ class House:
             await self.runner().run_due()
 
     async def enqueue(self, *entries: NewEntry, sender: str = "zhang@jx.example", octets: bytes = MESSAGE, **more: Any) -> str:
-        digest = digest_message(octets, limits=self.config.limits)
-        body = octets[digest.header_size :]
-        content = await asyncio.to_thread(contents.prepare, digest, body, limits=self.config.limits, files=self.database.blobs)
+        mail = Message.of(octets)
+        content = await asyncio.to_thread(contents.prepare, read(mail, self.config.limits), mail, self.database.blobs)
         message = NewQueueMessage(self.new_id(), sender, entries, **({"lifetime": self.config.queue.lifetime_seconds} | more))
         await self.database.write(incoming.deliver, content, (), internal_date=self.now, now=self.now, queue=message)
         return message.queue_id

@@ -1,7 +1,7 @@
 """APPEND.
 
 Invariants: what can be refused is refused before the message is sent; a message that is on its way is bounded, alone
-and together with all others; it is parsed on the loop only when it is small; OK means it is stored.
+and together with all others; it is read by another process; OK means it is stored.
 
 RFC 3501 §6.3.11; RFC 4315 §3 (APPENDUID); RFC 7888 §4; RFC 5530, RFC 4469 (TOOBIG).
 """
@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from govmail.config import Limits
-from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, StoreFailed, SyntaxProblem
+from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, SyntaxProblem
 from govmail.imap import flags as names
 from govmail.imap.state import Result
+from govmail.interfaces import MessageReader
 from govmail.mail.message import Message
-from govmail.mail.mime import Digest, digest_message
 from govmail.store import contents, mailboxes, messages
 from govmail.store.blobs import BlobFiles
 from govmail.store.values import NewContent
@@ -103,7 +100,7 @@ async def _store(session: Session, command: commands.Append, upload: _Upload) ->
             raise SyntaxProblem("unexpected literal after the message")
     server = session.server
     message = await upload.finish()
-    content = await prepare(message, server.limits, server.database.blobs, server.pool)
+    content = await prepare(message, server.readers, server.database.blobs)
     bits, keywords = names.split(command.flags)
     now = server.now()
     internal_date = int(command.when.timestamp()) if command.when else now
@@ -117,28 +114,12 @@ async def _store(session: Session, command: commands.Append, upload: _Upload) ->
     return Result(b"OK", "", responses.append_uid(result.uidvalidity, result.uid))
 
 
-async def prepare(message: Message, limits: Limits, files: BlobFiles, pool: Executor | None = None) -> NewContent:
-    """The message ready to be stored; large ones are read in a thread, very large ones in another process."""
-    read = partial(digest_message, message, limits=limits)
-    if message.size <= limits.inline_parse_octets:
-        return _store_ready(read(), message, limits, files)
-    if pool is not None and message.path is not None and message.size > limits.process_parse_octets:
-        try:
-            digest = await asyncio.get_running_loop().run_in_executor(pool, read)
-        except BrokenExecutor:
-            raise StoreFailed(private="the parser process died") from None
-    else:
-        digest = await asyncio.to_thread(read)
-    return await asyncio.to_thread(_store_ready, digest, message, limits, files)
-
-
-def _store_ready(digest: Digest, message: Message, limits: Limits, files: BlobFiles) -> NewContent:
-    body: bytes | Iterator[bytes]
-    if message.data is not None:
-        body = message.data[digest.header_size :]
-    else:
-        body = message.chunks(digest.header_size)
-    return contents.prepare(digest, body, limits=limits, files=files)
+async def prepare(message: Message, readers: MessageReader, files: BlobFiles) -> NewContent:
+    """The message ready to be stored. Raises ReaderFailed, StoreFailed."""
+    reading = await readers.read(message)
+    if reading.packed is not None:
+        return contents.prepare(reading, message, files)
+    return await asyncio.to_thread(contents.prepare, reading, message, files)
 
 
 class _Upload:

@@ -91,6 +91,6 @@ async def test_the_example_filter_does_what_it_says(tmp_path: Path) -> None:
     example = Skeleton("example", "Spammer")
     assert (await example.check(request(mail(b"x", first="X-Mailer: SPAMMER 1.0\r\n")))).action is Action.REJECT
     assert (await example.check(request(mail(b"x")))).action is Action.ACCEPT
-    gone = Message(10, b"", None, tmp_path / "gone")
+    gone = Message(10, None, tmp_path / "gone")
     assert (await example.check(request(gone))).scan is Scan.UNSCANNED
     await example.close()

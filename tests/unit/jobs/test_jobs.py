@@ -16,7 +16,8 @@ from govmail.config import Config
 from govmail.errors import StoreFailed
 from govmail.jobs.dkim import Keys
 from govmail.jobs.runner import Job, JobRunner, standard_jobs
-from govmail.mail.mime import digest_message
+from govmail.mail.message import Message
+from govmail.mail.reading import read
 from govmail.store import accounts, contents, incoming, mailboxes, messages
 from govmail.store.connection import Connection
 from govmail.store.database import Database
@@ -97,9 +98,8 @@ def _expunge_all(conn: Connection, now: int) -> None:
 
 async def test_what_nobody_holds_is_collected(database: Database) -> None:
     time, config = Time(), Config()
-    octets = b"Subject: big\r\n\r\n" + b"".join(b"%d line\r\n" % (n * n * 7919) for n in range(80_000))
-    digest = digest_message(octets, limits=config.limits)
-    content = contents.prepare(digest, octets[digest.header_size :], limits=config.limits, files=database.blobs)
+    mail = Message.of(b"Subject: big\r\n\r\n" + b"".join(b"%d line\r\n" % (n * n * 7919) for n in range(80_000)))
+    content = contents.prepare(read(mail, config.limits), mail, database.blobs)
     start = int(time.now.timestamp())
     await database.write(incoming.deliver, content, [Delivery(OWNER, "a@jx.example")], internal_date=start, now=start)
     collect = next(job for job in standard_jobs() if job.name == "contents")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,12 @@ from govmail.bus import LocalBus
 from govmail.config import Limits, Listener
 from govmail.delivery.budget import Budget
 from govmail.delivery.full import FullMailboxes
-from govmail.interfaces import Action, Decision, Resolution, ScanRequest
+from govmail.delivery.readers import ThreadReader
+from govmail.errors import ReaderFailed
+from govmail.interfaces import Action, Decision, MessageReader, Resolution, ScanRequest
 from govmail.mail.envelope import Notify
-from govmail.smtp.parsers import ParserPool
+from govmail.mail.message import Message
+from govmail.mail.reading import Reading
 from govmail.smtp.receive import Receiver
 from govmail.smtp.server import SmtpServer
 from govmail.smtp.session import Services
@@ -74,7 +75,7 @@ def hold(
 class House:
     """A whole mail house on SQLite in a directory of its own."""
 
-    def __init__(self, directory: Path, pool: Executor | None = None, **limits: Any) -> None:
+    def __init__(self, directory: Path, readers: MessageReader | None = None, **limits: Any) -> None:
         self.limits = Limits(**limits)
         self.people = People()
         for name in ("zhangsan", "lisi", "wangwu"):
@@ -100,7 +101,7 @@ class House:
             queue_lifetime=LIFETIME,
             on_queued=lambda: self.woken.append("queue"),
             full=full,
-            pool=pool,
+            readers=readers or ThreadReader(self.limits),
         )
         self.spool = directory / "spool"
         self.server = SmtpServer(
@@ -339,29 +340,16 @@ async def test_large_messages(house: House, octets: int) -> None:
     assert stored.endswith(OUTSIDE + body)
 
 
-async def test_very_large_messages_are_read_by_another_process(tmp_path: Path) -> None:
-    body = b"".join(b"%075d\r\n" % number for number in range(30_000))
-    with ParserPool(1) as pool:
-        async for house in _house(tmp_path, pool=pool, memory_octets=65536, process_parse_octets=65536):
-            assert (await house.send(["lisi@jx.example"], OUTSIDE + body)).startswith("250")
-            (stored,) = await house.mailbox("lisi")
-            assert stored.endswith(OUTSIDE + body)
-            with pytest.raises(BrokenExecutor):
-                await asyncio.get_running_loop().run_in_executor(pool, os.abort)
-            assert (await house.send(["lisi@jx.example"], OUTSIDE + body)).startswith("250")
-            assert len(await house.mailbox("lisi")) == 2
+class BrokenReader:
+    """As when the process that reads dies of a message."""
+
+    async def read(self, message: Message) -> Reading:
+        raise ReaderFailed
 
 
-class DyingPool(Executor):
-    def submit(self, *_args: Any, **_kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_exception(BrokenExecutor())
-        return future
-
-
-async def test_a_message_that_kills_its_parser_is_deferred(tmp_path: Path) -> None:
-    async for house in _house(tmp_path, pool=DyingPool(), memory_octets=65536, process_parse_octets=65536):
-        assert (await house.send(["lisi@jx.example"], OUTSIDE + b"x\r\n" * 50_000)).startswith("451 4.7.1")
+async def test_a_message_that_kills_its_reader_is_deferred(tmp_path: Path) -> None:
+    async for house in _house(tmp_path, readers=BrokenReader()):
+        assert (await house.send(["lisi@jx.example"], OUTSIDE + b"x\r\n" * 50_000)).startswith("451 4.3.0")
         assert await house.mailbox("lisi") == []
 
 

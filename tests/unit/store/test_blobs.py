@@ -10,12 +10,19 @@ import pytest
 
 from govmail.config import Limits
 from govmail.errors import StoreFailed
+from govmail.mail.message import Message
+from govmail.mail.reading import read
 from govmail.store import blobs
 from govmail.store.blobs import BlobFiles
 from govmail.store.values import BlobRef, NewBlob
 
 LIMITS = Limits(blob_inline_octets=4096)
 NOISE = random.Random(1).randbytes(300_000)
+
+
+def prepare(body: bytes, files: BlobFiles) -> NewBlob:
+    message = Message.of(b"\r\n" + body)  # without a header field
+    return blobs.prepare(read(message, LIMITS), message, files)
 
 
 def ref(new: NewBlob) -> BlobRef:
@@ -29,16 +36,15 @@ def ref(new: NewBlob) -> BlobRef:
 )  # fmt: skip
 def test_where_a_body_goes(tmp_path: Path, body: bytes, codec: str, in_file: bool) -> None:
     files = BlobFiles(tmp_path)
-    for source in (body, iter([body[:100], body[100:]])):
-        new = blobs.prepare(source, len(body), LIMITS, files)
-        assert (new.codec, new.path is not None, new.size) == (codec, in_file, len(body))
-        assert b"".join(blobs.stream(ref(new), files)) == body
+    new = prepare(body, files)
+    assert (new.codec, new.path is not None, new.size) == (codec, in_file, len(body))
+    assert b"".join(blobs.stream(ref(new), files)) == body
 
 
 @pytest.mark.parametrize("body", [b"text " * 4000, NOISE])
 def test_any_piece(tmp_path: Path, body: bytes) -> None:
     files = BlobFiles(tmp_path)
-    stored = ref(blobs.prepare(body, len(body), LIMITS, files))
+    stored = ref(prepare(body, files))
     for offset, length in ((0, 1), (19_990, 30), (len(body) - 3, 100), (len(body) + 5, 10), (7, 12_000)):
         assert blobs.read(stored, offset, length, files) == body[offset : offset + length]
         assert b"".join(blobs.stream(stored, files, offset, length)) == body[offset : offset + length]
@@ -54,22 +60,26 @@ def test_files_are_private_and_have_random_names(tmp_path: Path) -> None:
         assert (files.directory / path).parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_body_of_another_size_is_refused(tmp_path: Path) -> None:
-    files = BlobFiles(tmp_path)
+def test_a_spool_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spooled").write_bytes(b"\r\n" + NOISE)
+    message = Message.spooled(tmp_path / "spooled")
+    reading = read(message, LIMITS)
+    os.truncate(tmp_path / "spooled", 1000)
+    files = BlobFiles(tmp_path / "blobs")
     with pytest.raises(StoreFailed):
-        blobs.prepare(iter([NOISE]), len(NOISE) + 1, LIMITS, files)
+        blobs.prepare(reading, message, files)
     assert list(files.paths()) == []
 
 
 def test_a_directory_that_takes_nothing_is_a_store_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreFailed):
-        blobs.prepare(NOISE, len(NOISE), LIMITS, BlobFiles(tmp_path / "file"))
+        prepare(NOISE, BlobFiles(tmp_path / "file"))
 
 
 def test_a_file_that_is_gone_is_a_store_failure(tmp_path: Path) -> None:
     files = BlobFiles(tmp_path)
-    stored = ref(blobs.prepare(NOISE, len(NOISE), LIMITS, files))
+    stored = ref(prepare(NOISE, files))
     assert stored.path is not None
     os.truncate(files.directory / stored.path, 1000)
     with pytest.raises(StoreFailed):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from govmail.config import Limits
+from govmail.mail.signature import LONG, SHORT, make_signature, may_hold
 from govmail.mail.text import fold
 from govmail.store import accounts, incoming, messages, search
 from govmail.store.database import Database
-from govmail.store.signature import LONG, SHORT, make_signature, may_hold
 from govmail.store.values import Delivery, Flag
 from tests.kit.contents import new_content, raw_mail
 

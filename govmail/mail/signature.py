@@ -20,15 +20,29 @@ def make_signature(text: str) -> bytes:
     """The signature of a folded text; empty where none pays. Its length is a power of two of octets."""
     if not SHORT <= len(text) <= LONG:
         return b""
+    items = _items(text)
+    octets = 64
+    while octets * 8 < len(items) * BITS_PER_ITEM:
+        octets *= 2
+    return _with(bytes(octets), items)
+
+
+def extended_signature(signature: bytes, text: str) -> bytes:
+    """The signature of the same text with a few lines more."""
+    return _with(signature, _items(text)) if signature else b""
+
+
+def _items(text: str) -> set[str]:
     items = set(text)
     for start in range(0, len(text), PIECE):
         piece = text[start : start + PIECE + 1]
         items.update(map(str.__add__, piece, piece[1:]))
-    octets = 64
-    while octets * 8 < len(items) * BITS_PER_ITEM:
-        octets *= 2
-    bits = bytearray(octets)
-    mask = octets * 8 - 1
+    return items
+
+
+def _with(signature: bytes, items: set[str]) -> bytes:
+    bits = bytearray(signature)
+    mask = len(signature) * 8 - 1
     for item in items:
         for bit in _probes(item, mask):
             bits[bit >> 3] |= 1 << (bit & 7)
