@@ -128,7 +128,7 @@ class SqliteBackend:
     def _read_loop(self, conn: Connection) -> None:
         with conn:
             driver(conn).execute("PRAGMA query_only=ON")
-            driver(conn).execute("PRAGMA cache_size=-16384")  # KB; the system's page cache serves all readers
+            driver(conn).execute("PRAGMA cache_size=-4096")  # KB; the system's page cache serves all readers
             while taken := self._reads.take():
                 for job in taken:
                     if job.startable():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import itertools
 import random
 import re
@@ -42,6 +43,15 @@ THUNDERBIRD = (
 )
 
 
+@functools.cache
+def unverified() -> ssl.SSLContext:
+    """One for all connections; it loads no authorities."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Imap(asyncio.Protocol):
     """One connection: counts octets and FETCH responses, keeps the last octets, or all on request."""
 
@@ -58,9 +68,7 @@ class Imap(asyncio.Protocol):
     async def connect(cls, server: tuple[str, int], *, tls: bool = False) -> Imap:
         context = None
         if tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+            context = unverified()
         _, connection = await asyncio.get_running_loop().create_connection(cls, *server, ssl=context)
         await connection.until(b"* ")
         return connection
@@ -226,15 +234,15 @@ async def idle(options: argparse.Namespace) -> Result:
     gate = asyncio.Semaphore(20)
     connections: dict[int, Imap] = {}
 
-    async def one(user: int) -> None:
+    async def one(number: int) -> None:
         async with gate:
-            connection = await opened(options, user)
+            connection = await opened(options, options.first_user + number % options.users)
             connection.transport.write(b"i IDLE\r\n")
             await connection.until(b"+")
-            connections[user] = connection
+            connections[number] = connection
 
     usage, began = Usage(), time.perf_counter()
-    await asyncio.gather(*(one(options.first_user + number) for number in range(options.conns)))
+    await asyncio.gather(*(one(number) for number in range(options.conns)))
     result: Result = {"conns": len(connections), "open_per_s": len(connections) / (time.perf_counter() - began)}
     await asyncio.sleep(options.settle)
     if options.server_pid:
@@ -254,15 +262,16 @@ async def _push(options: argparse.Namespace, connections: dict[int, Imap]) -> Re
     await sender.open()
     delays: list[float] = []
     lost = 0
-    for user in random.Random(3).sample(list(connections), min(options.deliveries, len(connections))):
+    for number in random.Random(3).sample(list(connections), min(options.deliveries, len(connections))):
         heard: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
         def hear(heard: asyncio.Future[float] = heard) -> None:
             if not heard.done():
                 heard.set_result(time.perf_counter())
 
-        connections[user].on_exists = hear
-        await sender.send([user_address(user)], b"Subject: idle probe\r\nMessage-ID: <%d@bench.test>\r\n\r\nhello\r\n" % time.time_ns())
+        connections[number].on_exists = hear
+        recipient = user_address(options.first_user + number % options.users)
+        await sender.send([recipient], b"Subject: idle probe\r\nMessage-ID: <%d@bench.test>\r\n\r\nhello\r\n" % time.time_ns())
         accepted = time.perf_counter()
         try:
             async with asyncio.timeout(40):
@@ -284,7 +293,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tls", action="store_true", help="implicit TLS; certificates are not verified")
     parser.add_argument("--conns", type=int, default=20, help="connections side by side")
     parser.add_argument("--seconds", type=float, default=5.0, help="login: how long")
-    parser.add_argument("--users", type=int, default=1000, help="login: u0 … u<N-1>")
+    parser.add_argument("--users", type=int, default=1000, help="login, idle: u0 … u<N-1>, in turn")
     parser.add_argument("--user", type=int, default=0, help="fill, append, sync, search: this one (append: and the following)")
     parser.add_argument("--first-user", type=int, default=0, help="idle: this one and the following")
     parser.add_argument("--corpus", type=Path, help="fill: directory with .eml files")

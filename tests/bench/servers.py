@@ -7,6 +7,7 @@ the process id that it was started with. Accounts are u0 … u<N-1>@bench.test, 
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import shutil
 import socket
@@ -39,15 +40,22 @@ class Server(Protocol):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens on now, nor will while a server is down: clients get their ports from a range above."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+class Ended(Exception):
+    """The server's process ended while its greeting was waited for; holds its exit code."""
 
 
 def wait_for(server: tuple[str, int], process: subprocess.Popen[bytes] | None = None) -> None:
@@ -55,7 +63,7 @@ def wait_for(server: tuple[str, int], process: subprocess.Popen[bytes] | None = 
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            sys.exit(f"the server ended with {process.returncode}; see its log")
+            raise Ended(process.returncode)
         try:
             with socket.create_connection(server, timeout=5) as connection:
                 if connection.recv(1):
@@ -137,8 +145,12 @@ class Govmail:
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._base, "serve"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for port in (self.smtp, self.imap):
-            wait_for(port, self._process)
+        try:
+            for port in (self.smtp, self.imap):
+                wait_for(port, self._process)
+        except Ended as error:
+            last = (self.directory / "log").read_text("utf-8", "replace").splitlines()[-5:]
+            sys.exit("\n".join([f"the server ended with {error}:", *last]))
 
     def stop(self) -> None:
         if self._process is not None:
