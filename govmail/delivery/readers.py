@@ -6,7 +6,8 @@ process of its own it neither stops other connections nor reaches anything.
 Invariants
 - Every read is answered: with a Reading or with ReaderFailed, which is temporary.
 - When a process dies or hangs, the message it was reading has failed; those that wait behind it go to its successor.
-- Messages over Limits.process_parse_octets have a process to themselves, so that no small one waits for them.
+- Messages over Limits.process_parse_octets have a process to themselves, so that no small one waits for them; it ends when
+  it has had nothing to do for a while, for the memory that it took.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Readers:
         self._limits = limits
         count = processes or min(max((os.cpu_count() or 2) - 1, 1), MOST_PROCESSES)
         self._ordinary = [_Process(limits) for _ in range(count)]
-        self._large = _Process(limits)
+        self._large = _Process(limits, stays=False)
 
     async def read(self, message: Message) -> Reading:
         """Raises ReaderFailed. A spooled message must stay where it is until then, also when the caller is cancelled."""
@@ -91,8 +92,9 @@ class _Request:
 class _Process(asyncio.Protocol):
     """One process: requests go out in order, answers come back in order."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, stays: bool = True) -> None:
         self._limits = limits
+        self._stays = stays
         self._asked: deque[_Request] = deque()  # in the order in which their answers will come
         self._transport: asyncio.WriteTransport | None = None
         self._child: asyncio.subprocess.Process | None = None
@@ -101,6 +103,7 @@ class _Process(asyncio.Protocol):
         self._decoder = msgspec.msgpack.Decoder(Reading)
         self._progress = 0.0  # loop time of the last answer, or of the first request after a rest
         self._watch: asyncio.TimerHandle | None = None
+        self._leaving = False  # it has been told to end; who asks now waits for its successor
         self._closed = False
 
     def waiting(self) -> int:
@@ -119,10 +122,10 @@ class _Process(asyncio.Protocol):
         if not self._asked:
             self._progress = loop.time()
         self._asked.append(request)
-        if self._transport is not None:
+        if self._transport is None:
+            self._begin()
+        elif not self._leaving:
             self._send(request)
-        elif self._starting is None:
-            self._starting = loop.create_task(self._start())
         if self._watch is None:
             self._watch = loop.call_later(self._limits.read_seconds / WATCHES, self._look)
         return await request.answer
@@ -132,6 +135,10 @@ class _Process(asyncio.Protocol):
         self._transport.writelines((FRAME.pack(len(request.octets), request.kind), request.octets))
 
     # -- the process --------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> None:
         try:
@@ -188,10 +195,13 @@ class _Process(asyncio.Protocol):
         self._transport = None
         if self._closed:
             return
-        log.error("reader.died", waiting=len(self._asked))
-        self._fail(1, "the reader died")
-        if self._asked and self._starting is None:
-            self._starting = asyncio.get_running_loop().create_task(self._start())
+        if self._leaving:
+            self._leaving = False
+        else:
+            log.error("reader.died", waiting=len(self._asked))
+            self._fail(1, "the reader died")
+        if self._asked:
+            self._begin()
 
     def _fail(self, count: int, reason: str) -> None:
         for _ in range(min(count, len(self._asked))):
@@ -200,9 +210,12 @@ class _Process(asyncio.Protocol):
                 request.answer.set_exception(ReaderFailed(private=reason))
 
     def _look(self) -> None:
-        """While there are requests: a process that answers none for too long hangs."""
+        """While there are requests: a process that answers none for too long hangs. After the last: it may go."""
         self._watch = None
         if not self._asked:
+            if not self._stays and self._transport is not None:
+                self._leaving = True
+                self._transport.close()
             return
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(self._limits.read_seconds / WATCHES, self._look)

@@ -37,7 +37,7 @@ async def test_another_process_reads_as_this_one_does(readers: Readers, tmp_path
     spooled.write_bytes(raw_mail(body="x" * 2_000_000))
     mails = [mail(1), mail(2, lines=2000), mail(3, lines=20_000), Message.of(b""), Message.of(b"\xff\0\r"), Message.spooled(spooled)]
     assert await asyncio.gather(*map(readers.read, mails)) == [read(one, LIMITS) for one in mails]
-    assert len(readers.pids) == 2  # one for the large ones
+    assert readers.pids
     assert os.getpid() not in readers.pids
 
 
@@ -70,6 +70,17 @@ async def test_whoever_goes_away_disturbs_nobody(readers: Readers) -> None:
     await asyncio.sleep(0)
     gone.cancel()
     assert (await kept).header == mail(2).read()[: (await kept).header_size]
+
+
+async def test_the_process_for_large_messages_ends_when_it_has_nothing_to_do(readers: Readers) -> None:
+    large = mail(1, lines=20_000)
+    await asyncio.gather(readers.read(mail(0)), readers.read(large))
+    (stays, goes) = readers.pids
+    async with asyncio.timeout(30):
+        while goes in readers.pids:
+            await asyncio.sleep(0.05)
+    assert readers.pids == [stays]
+    assert await readers.read(large) == read(large, LIMITS)
 
 
 async def test_what_is_being_read_at_the_end_fails(readers: Readers) -> None:
