@@ -76,9 +76,13 @@ async def test_the_process_for_large_messages_ends_when_it_has_nothing_to_do(rea
     large = mail(1, lines=20_000)
     await asyncio.gather(readers.read(mail(0)), readers.read(large))
     (stays, goes) = readers.pids
+    ended = asyncio.Event()
+    process = os.pidfd_open(goes)
+    asyncio.get_running_loop().add_reader(process, ended.set)
     async with asyncio.timeout(30):
-        while goes in readers.pids:
-            await asyncio.sleep(0.05)
+        await ended.wait()
+    asyncio.get_running_loop().remove_reader(process)
+    os.close(process)
     assert readers.pids == [stays]
     assert await readers.read(large) == read(large, LIMITS)
 
