@@ -210,19 +210,23 @@ class _Process(asyncio.Protocol):
                 request.answer.set_exception(ReaderFailed(private=reason))
 
     def _look(self) -> None:
-        """While there are requests: a process that answers none for too long hangs. After the last: it may go."""
+        """A process that owes an answer for too long hangs; one that had nothing to do for a while may go."""
         self._watch = None
-        if not self._asked:
-            if not self._stays and self._transport is not None:
-                self._leaving = True
-                self._transport.close()
-            return
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._limits.read_seconds / WATCHES, self._look)
-        if self._child is not None and self._transport is not None and loop.time() - self._progress > self._limits.read_seconds:
-            log.error("reader.hangs", waiting=len(self._asked))
-            with suppress(ProcessLookupError):
-                self._child.kill()
+        interval = self._limits.read_seconds / WATCHES
+        quiet = loop.time() - self._progress
+        if self._asked:
+            if self._child is not None and self._transport is not None and quiet > self._limits.read_seconds:
+                log.error("reader.hangs", waiting=len(self._asked))
+                with suppress(ProcessLookupError):
+                    self._child.kill()
+        elif self._stays or self._transport is None:
+            return
+        elif quiet >= interval:
+            self._leaving = True
+            self._transport.close()
+            return
+        self._watch = loop.call_later(interval, self._look)
 
     async def close(self) -> None:
         self._closed = True
