@@ -1,6 +1,6 @@
 """Commands as values: what a client asked, typed, without its tag.
 
-RFC 3501 §6; RFC 2971 (ID), 5161 (ENABLE), 2342 (NAMESPACE), 5258 (LIST), 5819 (LIST-STATUS), 6154 (SPECIAL-USE),
+RFC 3501 §6; RFC 7162 (CONDSTORE, QRESYNC), 2971 (ID), 5161 (ENABLE), 2342 (NAMESPACE), 5258 (LIST), 5819 (LIST-STATUS), 6154 (SPECIAL-USE),
 6851 (MOVE), 4315 (UIDPLUS), 4959 (SASL-IR).
 """
 
@@ -56,10 +56,25 @@ class Enable:
 
 
 @dataclass(frozen=True, slots=True)
+class Resync:
+    """QRESYNC's parameters (RFC 7162 §3.2.5): what the client has. `known` None: it did not say which UIDs.
+
+    `matches` are pairs of sequence number and UID from its seq-match-data, ascending.
+    """
+
+    uidvalidity: int
+    modseq: int
+    known: NumSet | None = None
+    matches: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """SELECT and EXAMINE."""
 
     mailbox: str
+    condstore: bool = False
+    resync: Resync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +118,12 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
+    """`since`: only messages changed after that modseq; `vanished`: and which UIDs of the set were expunged after it."""
+
     numbers: NumSet
     items: tuple[Item, ...]
+    since: int | None = None
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +132,7 @@ class Store:
     operation: Operation
     flags: tuple[str, ...]
     silent: bool
+    unchanged_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from govmail.errors import SyntaxProblem
 from govmail.wire.imap.responses import astring
 from govmail.wire.imap.tokens import Tokens
 
-PARTIAL_LIMIT = 0xFFFFFFFF
+PARTIAL_LIMIT = 2**63 - 1  # number64 (RFC 9051 §9)
 
 
 class Plain(Enum):
@@ -28,6 +28,7 @@ class Plain(Enum):
     ENVELOPE = b"ENVELOPE"
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
+    MODSEQ = b"MODSEQ"  # RFC 7162 §3.1.5
 
 
 class Text(Enum):
@@ -99,7 +100,7 @@ _PLAIN = {item.value: item for item in Plain}
 _NAME = re.compile(rb"[A-Za-z0-9]+(?:\.[A-Za-z]+)*")
 _PART = re.compile(rb"([1-9][0-9]{0,5})\.?")
 _TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
-_PARTIAL = re.compile(rb"<([0-9]{1,10})\.([0-9]{1,10})>")
+_PARTIAL = re.compile(rb"<([0-9]{1,19})\.([0-9]{1,19})>")
 
 PATH_LIMIT = 100  # deeper than any stored structure
 FIELDS_LIMIT = 200

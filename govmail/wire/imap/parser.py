@@ -12,16 +12,16 @@ from collections.abc import Callable
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
 from govmail.wire.imap.fetch import parse_items
+from govmail.wire.imap.numset import STAR
 from govmail.wire.imap.search import parse_keys
-from govmail.wire.imap.tokens import Tokens
-from govmail.wire.imap.utf7 import decode
+from govmail.wire.imap.tokens import Tokens, UidRequired
 
 ID_PAIRS = 30  # RFC 2971 §3.3
 ID_OCTETS = 1024
 PATTERNS = 100
 FLAGS = 100
 
-STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN")
+STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"DELETED")
 SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
 SYSTEM_FLAGS = {flag.lower(): flag for flag in ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")}
@@ -91,10 +91,78 @@ def enable(tokens: Tokens) -> c.Enable:
 
 
 def select(tokens: Tokens) -> c.Select:
+    """mailbox [SP "(" select-param *(SP select-param) ")"] (RFC 7162 §3.1.8, §3.2.5)"""
     tokens.space()
     name = tokens.mailbox()
+    params: dict[bytes, c.Resync | None] = {}
+    if tokens.peek() == b" ":
+        tokens.space()
+        params = dict(tokens.items(lambda: _select_param(tokens)))
     tokens.end()
-    return c.Select(name)
+    return c.Select(name, bool(params), params.get(b"QRESYNC"))
+
+
+def _select_param(tokens: Tokens) -> tuple[bytes, c.Resync | None]:
+    name = tokens.word()
+    if name == b"CONDSTORE":
+        return name, None
+    if name != b"QRESYNC":
+        raise SyntaxProblem("unknown SELECT parameter")
+    if not tokens.enabled.qresync:
+        raise SyntaxProblem("QRESYNC is not enabled")  # RFC 7162 §3.2.5
+    tokens.space()
+    return name, _resync(tokens)
+
+
+def _resync(tokens: Tokens) -> c.Resync:
+    """"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")" (RFC 7162 §7)."""
+    tokens.expect(b"(")
+    uidvalidity = tokens.number()
+    tokens.space()
+    modseq = tokens.number64()
+    known = None
+    matches: tuple[tuple[int, int], ...] = ()
+    while tokens.peek() == b" ":
+        tokens.space()
+        if tokens.peek() != b"(" and known is None and not matches:
+            known = tokens.number_set()
+        elif not matches:
+            matches = _matches(tokens)
+        else:
+            raise SyntaxProblem("bad QRESYNC parameters")
+    tokens.expect(b")")
+    return c.Resync(uidvalidity, modseq, known, matches)
+
+
+def _matches(tokens: Tokens) -> tuple[tuple[int, int], ...]:
+    """seq-match-data = "(" known-sequence-set SP known-uid-set ")": both ends of every run in which the two go up together.
+
+    That is enough for finding a place where client and server agree.
+    """
+    tokens.expect(b"(")
+    numbers = tokens.number_set()
+    tokens.space()
+    uids = tokens.number_set()
+    tokens.expect(b")")
+    if tokens.enabled.uid_only:
+        raise UidRequired  # RFC 9586 §3.5
+    pairs: list[tuple[int, int]] = []
+    left, right = list(reversed(numbers.ranges)), list(reversed(uids.ranges))
+    if any(first > last or last == STAR for first, last in (*left, *right)) or sum(map(_size, left)) != sum(map(_size, right)):
+        raise SyntaxProblem("bad seq-match-data")
+    while left:
+        (number, last_number), (uid, last_uid) = left.pop(), right.pop()
+        run = min(last_number - number, last_uid - uid)
+        pairs += [(number, uid), (number + run, uid + run)]
+        if number + run < last_number:
+            left.append((number + run + 1, last_number))
+        if uid + run < last_uid:
+            right.append((uid + run + 1, last_uid))
+    return tuple(pairs)
+
+
+def _size(one: tuple[int, int]) -> int:
+    return one[1] - one[0] + 1
 
 
 def named(tokens: Tokens) -> c.Named:
@@ -173,11 +241,11 @@ def lsub(tokens: Tokens) -> c.List:
 
 
 def _reference(tokens: Tokens) -> str:
-    return decode(tokens.astring())
+    return tokens.name(tokens.astring())
 
 
 def _pattern(tokens: Tokens) -> str:
-    return decode(tokens.list_mailbox())
+    return tokens.name(tokens.list_mailbox())
 
 
 def _options(words: list[bytes] | tuple[bytes, ...], known: frozenset[str]) -> frozenset[str]:
@@ -240,8 +308,26 @@ def fetch(tokens: Tokens) -> c.Fetch:
     numbers = tokens.number_set()
     tokens.space()
     items = parse_items(tokens)
+    modifiers: dict[bytes, int] = {}
+    if tokens.peek() == b" ":
+        tokens.space()
+        modifiers = dict(tokens.items(lambda: _fetch_modifier(tokens))) if tokens.peek() else {}
     tokens.end()
-    return c.Fetch(numbers, items)
+    since, vanished = modifiers.get(b"CHANGEDSINCE"), b"VANISHED" in modifiers
+    if vanished and (since is None or not tokens.enabled.qresync):
+        raise SyntaxProblem("VANISHED needs CHANGEDSINCE, and QRESYNC enabled")  # RFC 7162 §3.2.6
+    return c.Fetch(numbers, items, since, vanished)
+
+
+def _fetch_modifier(tokens: Tokens) -> tuple[bytes, int]:
+    """CHANGEDSINCE SP mod-sequence-value (RFC 7162 §3.1.4.1), VANISHED (§3.2.6)."""
+    name = tokens.word()
+    if name == b"VANISHED":
+        return name, 0
+    if name != b"CHANGEDSINCE":
+        raise SyntaxProblem("unknown FETCH modifier")
+    tokens.space()
+    return name, tokens.number64()
 
 
 _OPERATIONS: dict[bytes, c.Operation] = {b"": "set", b"+": "add", b"-": "remove"}
@@ -252,6 +338,12 @@ def store(tokens: Tokens) -> c.Store:
     tokens.space()
     numbers = tokens.number_set()
     tokens.space()
+    unchanged_since = None
+    if tokens.take(b"("):  # store-modifier: "UNCHANGEDSINCE" SP mod-sequence-valzer (RFC 7162 §3.1.3)
+        tokens.expect(b"UNCHANGEDSINCE ")
+        unchanged_since = tokens.number64()
+        tokens.expect(b")")
+        tokens.space()
     sign = tokens.peek() if tokens.peek() in (b"+", b"-") else b""
     tokens.expect(sign + b"FLAGS")
     silent = tokens.take(b".SILENT")
@@ -265,7 +357,7 @@ def store(tokens: Tokens) -> c.Store:
             words.append(tokens.flag())
         flags = _known(words)
     tokens.end()
-    return c.Store(numbers, _OPERATIONS[sign], flags, silent)
+    return c.Store(numbers, _OPERATIONS[sign], flags, silent, unchanged_since)
 
 
 def _flags(tokens: Tokens) -> tuple[str, ...]:

@@ -41,9 +41,12 @@ def astring(octets: bytes) -> bytes:
     return octets if _ASTRING.match(octets) and octets.upper() != b"NIL" else string(octets)
 
 
-def mailbox(name: str) -> bytes:
-    """A mailbox name, in modified UTF-7."""
-    return astring(utf7.encode(name))
+def mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """A mailbox name, in modified UTF-7 or, where the client has enabled it, in UTF-8 (quoted: RFC 6855 §3, RFC 9051 §9)."""
+    if not utf8:
+        return astring(utf7.encode(name))
+    octets = name.encode("utf-8")
+    return astring(octets) if name.isascii() else b'"%b"' % octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 def text(words: str) -> bytes:
@@ -82,21 +85,46 @@ def expunges(numbers: Iterable[int]) -> bytes:
     return b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
 
 
+def vanished(uids: Sequence[Range], *, earlier: bool = False) -> bytes:
+    """VANISHED (RFC 7162 §3.2.10). `earlier`: before the client's present picture of the mailbox."""
+    return b"* VANISHED %b%b\r\n" % (b"(EARLIER) " if earlier else b"", print_ranges(uids))
+
+
 def flags(names: Iterable[str]) -> bytes:
     return b"(" + " ".join(names).encode("ascii") + b")"
 
 
-def list_line(verb: bytes, attributes: Sequence[str], name: str, *, separator: bytes = b'"/"') -> bytes:
-    """LIST or LSUB (RFC 3501 §7.2.2)."""
-    return b"* %b %b %b %b\r\n" % (verb, flags(attributes), separator, mailbox(name))
+def list_line(
+    verb: bytes, attributes: Sequence[str], name: str, *, separator: bytes = b'"/"', utf8: bool = False, old_name: str | None = None
+) -> bytes:
+    """LIST or LSUB (RFC 3501 §7.2.2). `old_name`: what the client calls it, or what it was called (RFC 9051 §6.3.9.7)."""
+    old = b"" if old_name is None else b' ("OLDNAME" (%b))' % mailbox(old_name, utf8=utf8)
+    return b"* %b %b %b %b%b\r\n" % (verb, flags(attributes), separator, mailbox(name, utf8=utf8), old)
 
 
-def status_line(name: str, items: Sequence[tuple[bytes, int]]) -> bytes:
-    return b"* STATUS %b (%b)\r\n" % (mailbox(name), b" ".join([b"%b %d" % item for item in items]))
+def status_line(name: str, items: Sequence[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
+    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join([b"%b %d" % item for item in items]))
 
 
-def search_line(numbers: Iterable[int]) -> bytes:
-    return b"* SEARCH" + b"".join([b" %d" % number for number in numbers]) + b"\r\n"
+def search_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """SEARCH; `modseq`: the highest of what was found, where it was asked for (RFC 7162 §3.1.6)."""
+    end = b" (MODSEQ %d)" % modseq if modseq else b""
+    return b"* SEARCH" + b"".join([b" %d" % number for number in numbers]) + end + b"\r\n"
+
+
+def esearch(tag: bytes, uid: bool, items: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """ESEARCH (RFC 4731 §3.1, RFC 9051 §7.3.4): what was found, as pairs of name and value on the wire."""
+    return b'* ESEARCH (TAG "%b")%b%b\r\n' % (tag, b" UID" if uid else b"", b"".join([b" %b %b" % item for item in items]))
+
+
+def highest_modseq(modseq: int) -> bytes:
+    """HIGHESTMODSEQ (RFC 7162 §3.1.2.1)."""
+    return b"HIGHESTMODSEQ %d" % modseq
+
+
+def modified(numbers: Sequence[Range]) -> bytes:
+    """MODIFIED (RFC 7162 §3.1.3): which messages a conditional STORE has left alone."""
+    return b"MODIFIED " + print_ranges(numbers)
 
 
 def append_uid(uidvalidity: int, uid: int) -> bytes:

@@ -15,7 +15,7 @@ from govmail.errors import SyntaxProblem
 from govmail.mail.text import guess
 from govmail.wire.imap.numset import NumSet
 from govmail.wire.imap.responses import astring, plain_date
-from govmail.wire.imap.tokens import Tokens
+from govmail.wire.imap.tokens import Tokens, UidRequired
 
 CHARSETS = ("US-ASCII", "UTF-8", "GB2312", "GBK", "GB18030")
 _CODECS = {"US-ASCII": "ascii", "ASCII": "ascii", "UTF-8": "utf-8", "UTF8": "utf-8", "GB2312": "gb18030", "GBK": "gb18030", "GB18030": "gb18030", "GB_2312-80": "gb18030", "CP936": "gb18030", "EUC-CN": "gb18030"}
@@ -109,7 +109,14 @@ class Contains:
     text: str
 
 
-Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """MODSEQ: a modseq of at least this (RFC 7162 §3.1.5). An entry name may stand before it; a message has one modseq for all."""
+
+    modseq: int
+
+
+Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains | Changed
 
 
 _FLAG_KEYS = {
@@ -151,6 +158,8 @@ class _Reader:
             inner = tokens.items(lambda: self.key(depth + 1))
             return inner[0] if len(inner) == 1 else And(inner)
         if first.isdigit() or first == b"*":
+            if tokens.enabled.uid_only:
+                raise UidRequired
             return Numbers(tokens.number_set())
         return self._named(tokens.word(), depth)
 
@@ -176,7 +185,9 @@ class _Reader:
         if name in (b"KEYWORD", b"UNKEYWORD"):
             return HasFlag(tokens.flag(), name == b"KEYWORD")
         if name in (b"LARGER", b"SMALLER"):
-            return Size(name == b"LARGER", tokens.number())
+            return Size(name == b"LARGER", tokens.number64())
+        if name == b"MODSEQ":
+            return self._changed()
         if name in (b"BEFORE", b"ON", b"SINCE"):
             return Dated(When.INTERNAL, name.decode(), tokens.date())
         if name in (b"SENTBEFORE", b"SENTON", b"SENTSINCE"):
@@ -192,6 +203,17 @@ class _Reader:
                 raise SyntaxProblem("bad header field name")
             return HeaderContains(field.decode("ascii").upper(), self._text())
         raise SyntaxProblem("unknown SEARCH key")
+
+    def _changed(self) -> Changed:
+        """[entry-name SP ("priv" / "shared" / "all") SP] mod-sequence-valzer (RFC 7162 §3.1.5)"""
+        tokens = self.tokens
+        if tokens.peek() == b'"':
+            tokens.string()
+            tokens.space()
+            if tokens.word() not in (b"PRIV", b"SHARED", b"ALL"):
+                raise SyntaxProblem("bad entry type")
+            tokens.space()
+        return Changed(tokens.number64())
 
     def _text(self) -> str:
         octets = self.tokens.astring()
@@ -209,12 +231,27 @@ def parse_keys(tokens: Tokens) -> Key:
     """["CHARSET" SP astring SP] search-key *(SP search-key). Raises SyntaxProblem, BadCharset."""
     codec = None
     if tokens.take(b"CHARSET "):
+        if tokens.enabled.utf8_accept:
+            raise SyntaxProblem("no CHARSET once UTF8=ACCEPT is enabled")  # RFC 6855 §3
         label = tokens.astring()
         tokens.space()
         codec = _CODECS.get(label.decode("ascii", "replace").upper())
         if codec is None:
             raise BadCharset
     return _Reader(tokens, codec, tokens.key_limit).keys()
+
+
+def asks_modseq(key: Key) -> bool:
+    """Whether MODSEQ is among the keys, so that the answer tells a modseq as well (RFC 7162 §3.1.6)."""
+    match key:
+        case And(keys):
+            return any(map(asks_modseq, keys))
+        case Or(one, other):
+            return asks_modseq(one) or asks_modseq(other)
+        case Not(inner):
+            return asks_modseq(inner)
+        case _:
+            return isinstance(key, Changed)
 
 
 def print_key(key: Key) -> bytes:
@@ -240,6 +277,8 @@ def print_key(key: Key) -> bytes:
             return (when.value + relation).encode() + b" " + plain_date(day)
         case Size(larger, octets):
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", octets)
+        case Changed(modseq):
+            return b"MODSEQ %d" % modseq
         case HeaderContains(name, text):
             lead = name.encode() if name.encode() in _FIELDS else b"HEADER " + astring(name.encode())
             return lead + b" " + astring(text.encode())

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import utf7
+from govmail.wire.imap.enabled import NOTHING, Enabled
 from govmail.wire.imap.numset import LARGEST, NumSet
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]{1,64}')
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n\x00]|\\["\\])*)"')
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n")
 _NUMBER = re.compile(rb"[0-9]{1,10}(?![0-9])")
+_NUMBER64 = re.compile(rb"[0-9]{1,19}(?![0-9])")
 _SET = re.compile(rb"[0-9*:,]+")
 _FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 # date = DQUOTE date-text DQUOTE / date-text; date-day is 1*2DIGIT
@@ -36,18 +38,29 @@ _DATE_TIME = re.compile(rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([
 
 MONTHS = (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec")
 
+LARGEST64 = 2**63 - 1  # number64, mod-sequence-value: 63 bits, unsigned
+
+
+class UidRequired(SyntaxProblem):
+    """A sequence number from a client that has enabled UIDONLY: BAD [UIDREQUIRED] (RFC 9586 §3.2)."""
+
+    text = "message sequence numbers are not allowed once UIDONLY is enabled"
+
 
 class Tokens:
     """A cursor over the octets of a command, literals included."""
 
-    __slots__ = ("_depth", "_octets", "at", "depth_limit", "key_limit", "set_limit")
+    __slots__ = ("_depth", "_octets", "at", "depth_limit", "enabled", "key_limit", "set_limit")
 
-    def __init__(self, octets: bytes, *, depth_limit: int = 50, set_limit: int = 10_000, key_limit: int = 1000) -> None:
+    def __init__(
+        self, octets: bytes, *, depth_limit: int = 50, set_limit: int = 10_000, key_limit: int = 1000, enabled: Enabled = NOTHING
+    ) -> None:
         self._octets = octets
         self.at = 0
         self.depth_limit = depth_limit
         self.set_limit = set_limit
         self.key_limit = key_limit
+        self.enabled = enabled
         self._depth = 0
 
     # -- punctuation ----------------------------------------------------------------------------------------------
@@ -133,6 +146,13 @@ class Tokens:
             raise SyntaxProblem("number too large")
         return value
 
+    def number64(self) -> int:
+        """number64 and mod-sequence-valzer (RFC 9051 §9, RFC 7162 §7)."""
+        value = int(self.match(_NUMBER64, "a number")[0])
+        if value > LARGEST64:
+            raise SyntaxProblem("number too large")
+        return value
+
     def string(self) -> bytes:
         """string = quoted / literal"""
         if self.peek() == b"{":
@@ -175,10 +195,14 @@ class Tokens:
 
     def mailbox(self) -> str:
         """mailbox, with INBOX in any case as "INBOX" (RFC 3501 §5.1)."""
-        name = utf7.decode(self.astring())
+        name = self.name(self.astring())
         if not name:
             raise SyntaxProblem("empty mailbox name")
         return canonical_mailbox(name)
+
+    def name(self, octets: bytes) -> str:
+        """A mailbox name or pattern, in the encoding that is in use on this connection."""
+        return utf7.plain(octets) if self.enabled.utf8 else utf7.decode(octets)
 
     def number_set(self) -> NumSet:
         return NumSet.parse(self.match(_SET, "a sequence set")[0], self.set_limit)

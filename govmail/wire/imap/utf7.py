@@ -64,6 +64,14 @@ def decode(octets: bytes) -> str:
     return name
 
 
+def plain(octets: bytes) -> str:
+    """The name in `octets` as a client writes it that has enabled UTF-8 (RFC 6855 §3). Raises SyntaxProblem."""
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SyntaxProblem("mailbox name is not UTF-8") from None
+
+
 def _direct(octets: bytes) -> str:
     if not _DIRECT.match(octets):
         raise SyntaxProblem("bad modified UTF-7")
