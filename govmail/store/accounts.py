@@ -18,7 +18,7 @@ from govmail.interfaces import Hint
 from govmail.store.changes import note
 from govmail.store.schema import account, counter, mailbox, subscription
 from govmail.store.sql import BIG, STR, Prepared, as_rows, as_set, field, one_of, rows_in
-from govmail.store.values import Account, AccountId
+from govmail.store.values import NO_NAMES, Account, AccountId
 
 INBOX_ID = 1
 DEFAULTS: tuple[tuple[str, str | None], ...] = (
@@ -38,6 +38,7 @@ _FIELDS = (
     account.c.quota_octets,
     account.c.used_octets,
     account.c.used_messages,
+    account.c.without,
 )
 _FIND = Prepared(select(*_FIELDS).where(account.c.directory_id == bindparam("owner")))
 _BY_ID = Prepared(select(*_FIELDS).where(account.c.account_id == bindparam("of")))
@@ -54,6 +55,7 @@ _SET_QUOTA = Prepared(
     .values(quota_octets=bindparam("octets"))
     .returning(account.c.account_id, account.c.modseq)
 )
+_SET_WITHOUT = Prepared(update(account).where(account.c.directory_id == bindparam("owner")).values(without=bindparam("names")))
 
 _new = rows_in("rows")
 _CREATE = Prepared(
@@ -156,6 +158,12 @@ def set_quota(conn: Connection, directory_id: str, octets: int | None) -> None:
     note(conn, Hint(row[0], row[1]))
 
 
+def set_without(conn: Connection, directory_id: str, names: Collection[str]) -> None:
+    """Which IMAP capabilities are not offered to this account. Raises NotFound."""
+    if _SET_WITHOUT.run(conn, {"owner": directory_id, "names": " ".join(sorted(names)) or None}) == 0:
+        raise NotFound("no such account")
+
+
 def list_page(conn: Connection, *, after: int, limit: int) -> list[Account]:
     """At most `limit` accounts with ids above `after`, ascending."""
     return [_account(row) for row in _PAGE.rows(conn, {"after": after, "most": limit})]
@@ -177,11 +185,13 @@ def next_uidvalidity(conn: Connection, *, now: int) -> int:
 
 
 def _account(row: Sequence[object]) -> Account:
-    account_id, directory_id, modseq, suspended, quota, used, messages = row
+    account_id, directory_id, modseq, suspended, quota, used, messages, without = row
     assert isinstance(account_id, int)
     assert isinstance(directory_id, str)
     assert isinstance(modseq, int)
     assert isinstance(used, int)
     assert isinstance(messages, int)
     assert quota is None or isinstance(quota, int)
-    return Account(AccountId(account_id), directory_id, modseq, bool(suspended), quota, used, messages)
+    assert without is None or isinstance(without, str)
+    off = frozenset(without.split()) if without else NO_NAMES
+    return Account(AccountId(account_id), directory_id, modseq, bool(suspended), quota, used, messages, off)

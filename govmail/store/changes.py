@@ -85,10 +85,8 @@ def since(conn: Connection, account_id: int, mailbox_id: int, modseq: int, uid_n
     if highest <= modseq:
         return MailboxChanges(modseq, next_uid, (), (), ())
     changed = sorted(_CHANGED.rows(conn, key))
-    if modseq >= floor:
-        vanished = merge(_VANISHED.rows(conn, key))
-    else:
-        vanished = complement(uid_ranges(conn, account_id, mailbox_id), next_uid)
+    known = _vanished(conn, key, floor)
+    vanished = complement(uid_ranges(conn, account_id, mailbox_id), next_uid) if known is None else known
     return MailboxChanges(
         modseq=highest,
         uid_next=next_uid,
@@ -96,6 +94,25 @@ def since(conn: Connection, account_id: int, mailbox_id: int, modseq: int, uid_n
         flags=tuple(FlagChange(*row) for row in changed if row[0] < uid_next),
         vanished=tuple(vanished),
     )
+
+
+def changed(conn: Connection, account_id: int, mailbox_id: int, modseq: int) -> list[FlagChange]:
+    """Messages whose last change is later than `modseq`, ascending; costs the changes, not the mailbox."""
+    return [FlagChange(*row) for row in sorted(_CHANGED.rows(conn, {"account": account_id, "mailbox": mailbox_id, "after": modseq}))]
+
+
+def vanished(conn: Connection, account_id: int, mailbox_id: int, modseq: int) -> list[UidRange] | None:
+    """UIDs expunged after `modseq`; None when this is longer ago than is remembered, or has not been yet: a modseq from the
+    future is one of a store that was lost."""
+    key = {"account": account_id, "mailbox": mailbox_id, "after": modseq}
+    state = _STATE.first(conn, key)
+    if state is None or modseq > state[0]:
+        return None
+    return _vanished(conn, key, state[2])
+
+
+def _vanished(conn: Connection, key: dict[str, int], floor: int) -> list[UidRange] | None:
+    return merge(_VANISHED.rows(conn, key)) if key["after"] >= floor else None
 
 
 def mailbox_modseqs(conn: Connection, account_id: int) -> dict[int, int]:

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, bindparam, delete, insert, literal_column, or_, select, true, update
 
 from govmail.errors import NoSuchMailbox, OverQuota
 from govmail.interfaces import Hint
 from govmail.store import accounts, contents, mailboxes
 from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
 from govmail.store.keywords import keyword_bits, keyword_names
-from govmail.store.schema import account, expunged, mailbox, message
+from govmail.store.schema import UNSEEN, account, expunged, mailbox, message
 from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import (
     AppendResult,
@@ -34,7 +34,8 @@ from govmail.store.values import (
 )
 
 __all__ = [
-    "append", "copy", "expunge", "insert_rows", "keyword_bits", "keyword_names", "move", "rows", "store_flags", "uids",
+    "append", "copy", "expunge", "first_unseen", "highest_modseq", "insert_rows", "keyword_bits", "keyword_names", "move", "rows",
+    "store_flags", "store_flags_if_unchanged", "uids",
 ]  # fmt: skip
 
 _given = rows_in("rows")
@@ -110,6 +111,13 @@ _STORE = Prepared(
     update(message)
     .where(*_IN, or_(message.c.flags != _NEW_FLAGS, message.c.keywords != _NEW_KEYWORDS))
     .values(flags=_NEW_FLAGS, keywords=_NEW_KEYWORDS, modseq=bindparam("now_at", type_=BIG))
+)
+_FIRST_UNSEEN = Prepared(
+    select(message.c.uid)
+    .with_hint(message, "INDEXED BY message_unseen", "sqlite")  # without statistics it would walk the mailbox
+    .where(message.c.account_id == bindparam("account"), message.c.mailbox_id == bindparam("mailbox"), UNSEEN)
+    .order_by(message.c.uid)
+    .limit(literal_column("1"))
 )
 _DELETE = Prepared(
     delete(message).where(
@@ -194,6 +202,38 @@ def store_flags(
         deleted=_count_deleted(row[2] for row in after) - _count_deleted(row[2] for row in before),
     )  # fmt: skip
     return [FlagChange(new[0], modseq if new != old else old[1], new[2], new[3]) for old, new in zip(before, after, strict=True)]
+
+
+def store_flags_if_unchanged(
+    conn: Connection,
+    account_id: int,
+    mailbox_id: int,
+    ranges: Sequence[UidRange],
+    since: int,
+    op: Literal["set", "add", "remove"],
+    flags: int,
+    keywords: Sequence[str],
+) -> tuple[list[FlagChange], list[FlagChange]]:
+    """`store_flags` for messages that have not changed after modseq `since`, and as they are: those that have.
+
+    The account is locked before anything is read, so no other change falls between test and change (RFC 7162 §3.1.3).
+    """
+    _lock(conn, account_id)
+    found = sorted(_FLAGS.rows(conn, _key(account_id, mailbox_id, ranges)))
+    left = [FlagChange(*row) for row in found if row[1] > since]
+    unchanged = compressed(row[0] for row in found if row[1] <= since)
+    return store_flags(conn, account_id, mailbox_id, unchanged, op, flags, keywords) if unchanged else [], left
+
+
+def first_unseen(conn: Connection, account_id: int, mailbox_id: int) -> int:
+    r"""The lowest UID without \Seen, 0 when there is none; costs one search of an index that only unseen mail is in."""
+    row = _FIRST_UNSEEN.first(conn, {"account": account_id, "mailbox": mailbox_id})
+    return int(row[0]) if row else 0
+
+
+def highest_modseq(conn: Connection, account_id: int, mailbox_id: int, ranges: Sequence[UidRange]) -> int:
+    """Of these messages; 0 when there are none."""
+    return max((row[1] for row in _FLAGS.rows(conn, _key(account_id, mailbox_id, ranges))), default=0)
 
 
 def copy(

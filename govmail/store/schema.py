@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -52,6 +53,7 @@ account = _table(
     Column("used_octets", BigInteger, nullable=False, default=0),
     Column("used_messages", BigInteger, nullable=False, default=0),
     Column("created", BigInteger, nullable=False),
+    Column("without", Text),  # capabilities that IMAP does not offer to it, separated by spaces
 )
 
 mailbox = _table(
@@ -97,6 +99,8 @@ keyword = _table(
     UniqueConstraint("account_id", "name_key"),
 )
 
+UNSEEN = text("flags & 1 = 0")  # Flag.SEEN; in these words in index and question, or the planner does not see that they are one
+
 message = _table(
     "account", "message",
     Column("account_id", BigInteger, primary_key=True),
@@ -110,8 +114,9 @@ message = _table(
     Column("saved_date", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("delivered_to", Text),  # the address it came for; personal, so not in the shared content
-    Index("message_modseq", "account_id", "modseq"),
+    Index("message_modseq", "account_id", "mailbox_id", "modseq"),
     Index("message_content", "content_id"),
+    Index("message_unseen", "account_id", "mailbox_id", "uid", sqlite_where=UNSEEN, postgresql_where=UNSEEN),
     compact=True,
 )
 

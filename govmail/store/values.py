@@ -28,8 +28,13 @@ class Flag(IntFlag):
     DRAFT = 16
 
 
+NO_NAMES: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
+    """`without`: IMAP capabilities that are not offered to it."""
+
     account_id: AccountId
     directory_id: str
     modseq: int
@@ -37,6 +42,7 @@ class Account:
     quota_octets: int | None
     used_octets: int
     used_messages: int
+    without: frozenset[str] = NO_NAMES
 
 
 @dataclass(frozen=True, slots=True)
