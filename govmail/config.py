@@ -75,6 +75,7 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_login_seconds: Annotated[float, Meta(description="time to log in")] = 60.0
     imap_stall_seconds: Annotated[float, Meta(description="wait for the rest of a command, or for the client to read")] = 300.0
     imap_keepalive_seconds: Annotated[float, Meta(description="IDLE says something at least this often, so that address translators keep the connection")] = 120.0
+    imap_progress_seconds: Annotated[float, Meta(description="a command that takes longer says in between that it goes on (RFC 9585)", ge=1)] = 15.0
     imap_failure_seconds: Annotated[float, Meta(description="a failed login is answered after this")] = 2.0
     imap_output_octets: Annotated[int, Meta(description="unsent output of one connection; beyond it the command waits")] = 256 * KB
     mailbox_name_octets: Annotated[int, Meta(description="a whole mailbox name, UTF-8")] = 1000
@@ -105,6 +106,7 @@ class Listener(Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(description="TCP port; 0 = any free one", ge=0, le=65535)]
     tls: Annotated[Literal["implicit", "starttls", "none"], Meta(description="how TLS begins")] = "starttls"
     allow_plain_login: Annotated[bool, Meta(description="logins without TLS; loopback addresses only, for benchmarks and tests")] = False
+    imap4rev2: Annotated[bool, Meta(description="announce IMAP4rev2 (RFC 9051) beside IMAP4rev1; for imap only")] = True
 
 
 class Tls(Section, frozen=True, kw_only=True):

@@ -4,6 +4,9 @@ Invariants: what CAPABILITY says in each state, the table in the documentation a
 citation and its dialogue are derived from these rows; a verb that belongs to a capability works exactly where that
 is announced.
 
+A name can be switched off for a listener, for a client that bears it badly (`imap.quirks`), or for an account (`govmail
+mailbox capability`); what builds on it is off with it.
+
 RFC 3501 §6.1.1, §7.2.1.
 """
 
@@ -48,6 +51,7 @@ FRESH = State.FRESH
 
 CAPABILITIES = (
     Capability("IMAP4rev1", "RFC 3501 §6.1.1", "scripts/imap/capability.txt", ANY),
+    Capability("IMAP4rev2", "RFC 9051 §6.1.1", "scripts/imap/rev2.txt", ANY),
     Capability("SASL-IR", "RFC 4959 §3", "scripts/imap/authenticate.txt", FRESH),
     Capability("LITERAL-", "RFC 7888 §5", "scripts/imap/literals.txt", FRESH),
     Capability("LITERAL+", "RFC 7888 §4", "scripts/imap/append.txt"),
@@ -67,7 +71,36 @@ CAPABILITIES = (
     Capability("UNSELECT", "RFC 3691 §2", "scripts/imap/close.txt"),
     Capability("UIDPLUS", "RFC 4315 §2", "scripts/imap/expunge.txt"),
     Capability("MOVE", "RFC 6851 §3", "scripts/imap/move.txt"),
+    Capability("CONDSTORE", "RFC 7162 §3.1", "scripts/imap/condstore.txt"),
+    Capability("QRESYNC", "RFC 7162 §3.2", "scripts/imap/qresync.txt"),
+    Capability("UTF8=ACCEPT", "RFC 6855 §3", "scripts/imap/utf8-accept.txt"),
+    Capability("STATUS=SIZE", "RFC 8438 §2", "scripts/imap/status.txt"),
+    Capability("UIDONLY", "RFC 9586 §3", "scripts/imap/uidonly.txt"),
+    Capability("UNAUTHENTICATE", "RFC 8437 §3", "scripts/imap/unauthenticate.txt"),
+    Capability("INPROGRESS", "RFC 9585 §4", "unit/imap/test_sessions.py"),
 )
+
+# Whoever sees the one may rely on the others. IMAP4rev2 contains what were extensions of IMAP4rev1 (RFC 9051 appendix E).
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "QRESYNC": ("CONDSTORE", "ENABLE"),
+    "UTF8=ACCEPT": ("ENABLE",),
+    "UIDONLY": ("ENABLE",),
+    "IMAP4rev2": (
+        "BINARY", "CHILDREN", "ENABLE", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "LITERAL+", "MOVE", "NAMESPACE", "SEARCHRES",
+        "SPECIAL-USE", "STATUS=SIZE", "UIDPLUS", "UNSELECT",
+    ),
+}  # fmt: skip
+
+SWITCHES = tuple(one.name for one in CAPABILITIES if one.states & LOGGED_IN and one.name not in ("IMAP4rev1", "ID"))
+"""What can be switched off for an account: all that is announced after login, but the protocol itself."""
+
+
+def with_dependents(off: Collection[str]) -> frozenset[str]:
+    """These names, and what cannot be without them."""
+    whole = frozenset(off)
+    while more := {name for name, needed in _NEEDS.items() if name not in whole and not whole.isdisjoint(needed)}:
+        whole |= more
+    return whole
 
 
 def announced(offer: Offer, without: Collection[str] = ()) -> tuple[str, ...]:

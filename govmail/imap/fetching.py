@@ -23,6 +23,7 @@ from govmail.store import blobs, contents, messages
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
 from govmail.store.values import BlobRef, ContentRow, Flag, StoredMessage
+from govmail.wire.imap.enabled import NOTHING, Enabled
 from govmail.wire.imap.fetch import BodySection, Item, Plain, Text
 from govmail.wire.imap.numset import Ranges, count, from_numbers, subtract, take
 from govmail.wire.imap.responses import internal_date
@@ -73,14 +74,17 @@ class View:
 class Plan:
     """The items of one FETCH, compiled."""
 
-    __slots__ = ("_bodies", "_getters", "_tells_seen", "_template", "batch", "needs_body", "needs_contents", "needs_header", "needs_parts", "sees")
+    __slots__ = ("_bodies", "_getters", "_head", "_tells_seen", "_template", "_uid_only", "batch", "needs_body", "needs_contents", "needs_header", "needs_parts", "sees")
 
-    def __init__(self, items: Sequence[Item], *, read_only: bool) -> None:
+    def __init__(self, items: Sequence[Item], *, read_only: bool, enabled: Enabled = NOTHING) -> None:
         plain = [item for item in items if isinstance(item, Plain)]
         bodies = [item for item in items if isinstance(item, BodySection)]
         self._bodies = [(item, item.label + b" ", frozenset(name.lower() for name in item.section.fields)) for item in bodies]
         self.sees = not read_only and any(not item.peek for item in bodies)
-        self._tells_seen = self.sees and Plain.FLAGS not in plain
+        # With CONDSTORE a response of its own tells it, because that has the new modseq (RFC 7162 §3.1).
+        self._tells_seen = self.sees and Plain.FLAGS not in plain and not enabled.condstore
+        self._uid_only = enabled.uid_only
+        self._head = b"* %d UIDFETCH (" if enabled.uid_only else b"* %d FETCH ("  # RFC 9586 §3.3
         self._template = b" ".join([item.value + (b" %d" if item in (Plain.UID, Plain.SIZE) else b" %b") for item in plain])
         self._getters = [_GETTERS[item] for item in plain]
         top_only = all(not item.section.path and item.section.text in (Text.HEADER, Text.FIELDS, Text.FIELDS_NOT) for item in bodies)
@@ -106,12 +110,14 @@ class Plan:
             rows = [row if row.flags & Flag.SEEN else replace(row, flags=row.flags | Flag.SEEN) for row in rows]
         source = _Source(conn, self, view, rows, files)
         strange = any(row.keywords & ~view.names.known for row in rows)
-        return Batch(list(self._lines(source, rows, view.uids.numbers([row.uid for row in rows]), unseen)), unseen, rest, missing, strange)
+        uids = [row.uid for row in rows]
+        numbers = uids if self._uid_only else view.uids.numbers(uids)
+        return Batch(list(self._lines(source, rows, numbers, unseen)), unseen, rest, missing, strange)
 
     def _lines(self, source: _Source, rows: Sequence[StoredMessage], numbers: Sequence[int], unseen: Ranges) -> Iterator[bytes | Span]:
         getters = self._getters
         if not self._bodies:
-            template = b"* %d FETCH (" + self._template + b")\r\n"
+            template = self._head + self._template + b")\r\n"
             if len(getters) == 1:
                 only = getters[0]
                 yield b"".join([template % (number, only(source, row)) for number, row in zip(numbers, rows, strict=True)])
@@ -120,7 +126,7 @@ class Plan:
             return
         seen_now = {uid for first, last in unseen for uid in range(first, last + 1)} if self._tells_seen else set()
         for number, row in zip(numbers, rows, strict=True):
-            line = b"* %d FETCH (" % number + self._template % tuple([get(source, row) for get in getters])
+            line = self._head % number + self._template % tuple([get(source, row) for get in getters])
             if row.uid in seen_now:  # the client must learn of it (RFC 3501 §6.4.5)
                 line += b"%bFLAGS %b" % (b" " if getters else b"", _flags(source, row))
             for item, label, fields in self._bodies:
@@ -233,4 +239,5 @@ _GETTERS: dict[Plain, Getter] = {
     Plain.ENVELOPE: lambda source, row: source.contents[row.content_id].envelope,
     Plain.BODY: lambda source, row: source.parts[row.content_id][1],
     Plain.BODYSTRUCTURE: lambda source, row: source.contents[row.content_id].bodystructure,
+    Plain.MODSEQ: lambda source, row: b"(%d)" % row.modseq,
 }

@@ -21,7 +21,7 @@ from govmail.mail.header import Header
 from govmail.mail.mime import digest_message
 from govmail.mail.text import decode_words, fold
 from govmail.mail.zone import ZONE_SECONDS
-from govmail.store import blobs, contents
+from govmail.store import blobs, changes, contents
 from govmail.store import search as store_search
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
@@ -30,6 +30,7 @@ from govmail.wire.imap.numset import Ranges, from_numbers, intersect, subtract
 from govmail.wire.imap.search import (
     All,
     And,
+    Changed,
     Contains,
     Dated,
     HasFlag,
@@ -74,6 +75,9 @@ class _Search:
                     pass
                 case Numbers():
                     ranges = intersect(ranges, self._uids(one))
+                case Changed(modseq):
+                    later = changes.changed(self._conn, self._view.account_id, self._view.mailbox_id, modseq - 1)
+                    ranges = intersect(ranges, from_numbers([change.uid for change in later]))
                 case HasFlag(name, present) | Not(HasFlag(name, present)):
                     wanted = present is not isinstance(one, Not)
                     flag, word = int(SYSTEM.get(name, 0)), self._bits.get(name.lower(), 0)
@@ -130,6 +134,8 @@ class _Search:
                 return self._dated(key, among)
             case HeaderContains(name, text):
                 return self._header(name, text, among)
+            case Changed(modseq):
+                return {uid for uid in among if rows[uid].modseq >= modseq}
             case Contains(scope, text):
                 return self._text("text" if scope == "TEXT" else "body", text, among)
 

@@ -40,7 +40,7 @@ CLOSE_SECONDS = 10.0  # running commands may take this long at shutdown
 class Port:
     """A listener as its sessions see it."""
 
-    __slots__ = ("_capabilities", "_limits", "allow_plain_login", "connections", "implicit_tls", "name", "sources", "starttls")
+    __slots__ = ("_capabilities", "allow_plain_login", "connections", "implicit_tls", "name", "sources", "starttls", "without")
 
     def __init__(self, listener: Listener, tls: ssl.SSLContext | None) -> None:
         self.name = listener.name
@@ -49,17 +49,19 @@ class Port:
         self.allow_plain_login = listener.allow_plain_login
         self.connections = 0
         self.sources: Counter[str] = Counter()
+        self.without = capabilities.with_dependents(() if listener.imap4rev2 else ("IMAP4rev2",))
         self._capabilities = {
-            (state, tls): responses.capability(capabilities.announced(self._offer(state, tls=tls)))
-            for state in (State.FRESH, State.AUTHENTICATED)
-            for tls in (False, True)
+            (state, tls): self._list(state, self.without, tls=tls) for state in (State.FRESH, State.AUTHENTICATED) for tls in (False, True)
         }
 
-    def _offer(self, state: State, *, tls: bool) -> capabilities.Offer:
-        return capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login)
+    def _list(self, state: State, without: frozenset[str], *, tls: bool) -> bytes:
+        offer = capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login)
+        return responses.capability(capabilities.announced(offer, without))
 
-    def capability(self, *, logged_in: bool, tls: bool) -> bytes:
-        return self._capabilities[State.AUTHENTICATED if logged_in else State.FRESH, tls]
+    def capability(self, without: frozenset[str], *, logged_in: bool, tls: bool) -> bytes:
+        """The list, but for what this client is not offered."""
+        state = State.AUTHENTICATED if logged_in else State.FRESH
+        return self._capabilities[state, tls] if without == self.without else self._list(state, without, tls=tls)
 
 
 class ImapServer:
@@ -88,6 +90,7 @@ class ImapServer:
         self.budget = budget or Budget(config.limits.inflight_octets)
         self.wheel = Wheel()
         self.maps = SharedMaps()
+        self.working: dict[Session, tuple[bytes, int]] = {}  # who waits for a slow command: its tag, and since which second
         self._hostname = config.hostname
         self._clock = clock
         self._names: WeakValueDictionary[int, FlagNames] = WeakValueDictionary()
@@ -159,11 +162,7 @@ class ImapServer:
         if not port.sources[session.peer]:
             del port.sources[session.peer]
             self._addresses.pop(session.peer, None)
-        if session.principal is not None:
-            theirs = self._people.get(session.principal.directory_id, set())
-            theirs.discard(session)
-            if not theirs:
-                self._people.pop(session.principal.directory_id, None)
+        self.disclaim(session)
 
     def claim(self, session: Session, principal: Principal) -> bool:
         """Count a login; False when the person has too many connections."""
@@ -172,6 +171,14 @@ class ImapServer:
             return False
         theirs.add(session)
         return True
+
+    def disclaim(self, session: Session) -> None:
+        """The connection does not count as its person's any more."""
+        if session.principal is not None:
+            theirs = self._people.get(session.principal.directory_id, set())
+            theirs.discard(session)
+            if not theirs:
+                self._people.pop(session.principal.directory_id, None)
 
     def intern(self, address: str) -> str:
         """One string for all connections from an address."""
@@ -198,7 +205,7 @@ class ImapServer:
         return responses.untagged(b"OK", f"{self._hostname} ready", self.capability(session))
 
     def capability(self, session: Session) -> bytes:
-        return session.port.capability(logged_in=session.principal is not None, tls=session.tls)
+        return session.port.capability(session.without, logged_in=session.principal is not None, tls=session.tls)
 
     def share_names(self, account_id: int, names: Mapping[int, str]) -> FlagNames:
         """The account's keywords; one object for all its sessions that know the same ones."""

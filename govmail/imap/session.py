@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from govmail.errors import MailError, NoSuchMailbox, SyntaxProblem
-from govmail.imap import status, verbs
+from govmail.imap import capabilities, status, verbs
 from govmail.imap.state import Disconnected, Result, State, Verb
 from govmail.imap.verbs import append
 from govmail.imap.view import SelectedView
 from govmail.interfaces import Hint, Principal
 from govmail.store import changes, mailboxes
-from govmail.store.values import MailboxChanges
+from govmail.store.values import Account, MailboxChanges
 from govmail.wire.imap import responses
+from govmail.wire.imap.enabled import NOTHING
 from govmail.wire.imap.framer import Command, Continue, Fatal, Framer, MessageLiteral, Piece, TooBig, tag_of
 from govmail.wire.imap.parser import parse_start
-from govmail.wire.imap.tokens import Tokens
+from govmail.wire.imap.tokens import Tokens, UidRequired
 
 if TYPE_CHECKING:
     from govmail.imap.server import ImapServer, Port
@@ -74,7 +75,8 @@ class Session(asyncio.Protocol):
 
     __slots__ = (
         "_errors", "_heard", "_held", "_idle_tag", "_input", "_open", "_out", "_out_size", "_paused", "_resume", "_task",
-        "account_id", "active", "due", "failures", "framer", "peer", "port", "principal", "server", "tls", "transport", "unsubscribe", "view",
+        "account_id", "active", "due", "enabled", "failures", "framer", "peer", "port", "principal", "server", "tls", "transport", "unsubscribe",
+        "view", "without",
     )  # fmt: skip
 
     def __init__(self, server: ImapServer, port: Port) -> None:
@@ -87,6 +89,8 @@ class Session(asyncio.Protocol):
         self.principal: Principal | None = None
         self.account_id = 0
         self.view: SelectedView | None = None
+        self.enabled = NOTHING
+        self.without = port.without  # capabilities that this client is not offered
         self.unsubscribe: Callable[[], None] | None = None
         self._heard = 0  # latest modseq of a hint that came while nothing was selected
         self.failures = 0
@@ -182,12 +186,23 @@ class Session(asyncio.Protocol):
         if self._paused or self._input is not None or not (self._task or self._idle_tag or self.framer.idle):
             return self._expire(now, limits.imap_stall_seconds, status.BYE_STALLED)
         if self._task is not None:
-            return keepalive
+            return self._say_in_progress(now) or keepalive
         if self._idle_tag:
             # A client must end IDLE every 29 minutes (RFC 2177); what breaks without notice, TCP finds out by this line.
             self.transport.write(b"* OK still here\r\n")
             return keepalive
         return self._expire(now, limits.imap_idle_seconds, status.BYE_IDLE)
+
+    def _say_in_progress(self, now: int) -> int:
+        """Tell a client that waits for a slow command that it goes on (RFC 9585 §4); when to say so again, 0 for never."""
+        tag, since = self.server.working.get(self, (b"", 0))
+        if not tag or "INPROGRESS" in self.without:
+            return 0
+        pause = int(self.server.limits.imap_progress_seconds)
+        if now < since + pause:  # some other time has come, of a command before
+            return since + pause
+        self.transport.write(responses.untagged(b"OK", "still working", b'INPROGRESS ("%b" NIL NIL)' % tag))
+        return now + pause
 
     def _expire(self, now: int, seconds: float, text: str) -> int | None:
         end = self.active + int(seconds)
@@ -296,7 +311,9 @@ class Session(asyncio.Protocol):
 
     def tokens(self, octets: bytes) -> Tokens:
         limits = self.server.limits
-        return Tokens(octets, depth_limit=limits.imap_depth, set_limit=limits.imap_set_ranges, key_limit=limits.imap_search_keys)
+        return Tokens(
+            octets, depth_limit=limits.imap_depth, set_limit=limits.imap_set_ranges, key_limit=limits.imap_search_keys, enabled=self.enabled
+        )
 
     async def _execute(self, octets: bytes) -> None:
         tokens = self.tokens(octets)
@@ -306,16 +323,29 @@ class Session(asyncio.Protocol):
             self.bad(b"*", error.public)
             return
         verb = verbs.VERBS.get(name)
-        if verb is None:
+        if verb is None or verb.capability in self.without:
             self.bad(tag, "unknown command")
             return
         if not verb.states & self.state:
             self.bad(tag, "command not possible in this state")
             return
+        if self.enabled.uid_only and name in verbs.NUMBERED:
+            self.bad(tag, UidRequired.text, b"UIDREQUIRED")
+            return
         await self._run(tag, name, self._call(verb, tag, tokens))
 
     async def _call(self, verb: Verb, tag: bytes, tokens: Tokens) -> None:
-        await self._answer(verb, tag, await verb.handler(self, verb.parser(tokens), tag))
+        command = verb.parser(tokens)
+        if not verb.slow:
+            await self._answer(verb, tag, await verb.handler(self, command, tag))
+            return
+        self.server.working[self] = tag, self.server.wheel.now
+        self._wake_within(self.server.limits.imap_progress_seconds)
+        try:
+            result = await verb.handler(self, command, tag)
+        finally:
+            del self.server.working[self]
+        await self._answer(verb, tag, result)
 
     async def _append(self, event: MessageLiteral, tag: bytes) -> None:
         await self._answer(verbs.VERBS["APPEND"], tag, await append.take(self, event))
@@ -339,14 +369,14 @@ class Session(asyncio.Protocol):
 
     def _refuse(self, tag: bytes, refusal: status.Refusal) -> None:
         if refusal.condition == b"BAD":
-            self.bad(tag, refusal.text)
+            self.bad(tag, refusal.text, refusal.code)
         else:
             self.write(responses.tagged(tag, refusal.condition, refusal.text, refusal.code))
 
-    def bad(self, tag: bytes, text: str) -> None:
+    def bad(self, tag: bytes, text: str, code: bytes = b"") -> None:
         """Answer BAD; too many of them end the connection."""
         self._errors += 1
-        self.write(responses.tagged(tag, b"BAD", text))
+        self.write(responses.tagged(tag, b"BAD", text, code))
         if self._errors >= self.server.limits.imap_errors:
             self.close(status.BYE_ERRORS)
 
@@ -439,13 +469,32 @@ class Session(asyncio.Protocol):
 
     # -- the selected mailbox -------------------------------------------------------------------------------------
 
-    def enter(self, principal: Principal, account_id: int) -> None:
+    def enter(self, principal: Principal, account: Account) -> None:
         """From here on the connection is this person's."""
+        account_id = account.account_id
         self.principal = principal
         self.account_id = account_id
+        if account.without:
+            self.without = capabilities.with_dependents(self.without | account.without)
         self.framer.authenticated = True
         self.active = self.server.wheel.now
         self.unsubscribe = self.server.bus.subscribe(account_id, self.wake)
+
+    async def forget_login(self) -> None:
+        """The connection is nobody's again, as it was before any login; only TLS and the like stay (RFC 8437 §2)."""
+        await self.leave_mailbox()
+        if self.unsubscribe is not None:
+            self.unsubscribe()
+            self.unsubscribe = None
+        self.server.disclaim(self)
+        self.principal = None
+        self.account_id = self._heard = 0
+        self.enabled = NOTHING
+        self.without = self.port.without
+        self.failures = 0
+        self.framer.authenticated = False
+        self.active = self.server.wheel.now
+        self._wake_within(self.server.limits.imap_login_seconds)
 
     @property
     def may_login(self) -> bool:
@@ -483,7 +532,8 @@ class Session(asyncio.Protocol):
             raise Disconnected
         if any(change.keywords & ~view.names.known for change in news.flags):
             await self.server.refresh_names(self)
-        await self.send(view.apply(news, self.server.maps, expunges=expunges, with_uid=with_uid, own=own))
+        lines = view.apply(news, self.server.maps, expunges=expunges, with_uid=with_uid, enabled=self.enabled, own=own)
+        await self.send(lines)
 
     # -- IDLE -----------------------------------------------------------------------------------------------------
 

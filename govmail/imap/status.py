@@ -1,6 +1,6 @@
 """Refusals as IMAP says them: one table from MailErrors to response codes.
 
-RFC 5530 (response codes), RFC 9208 §4.1.4 (OVERQUOTA), RFC 3501 §7.1 (TRYCREATE, BADCHARSET), RFC 7889 (TOOBIG in use with APPEND: RFC 4469).
+RFC 5530 (response codes), RFC 9208 §4.1.4 (OVERQUOTA), RFC 3501 §7.1 (TRYCREATE, BADCHARSET), RFC 9586 §3 (UIDREQUIRED), RFC 7889 (TOOBIG in use with APPEND: RFC 4469).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import structlog
 from govmail import errors
 from govmail.telemetry import incident
 from govmail.wire.imap.search import CHARSETS, BadCharset
+from govmail.wire.imap.tokens import UidRequired
 
 log = structlog.get_logger()
 
@@ -60,6 +61,8 @@ def refusal(error: errors.MailError) -> Refusal:
         log.warning("imap.refused", error=type(error).__name__, cause=error.private)
     if isinstance(error, BadCharset):
         return Refusal(b"NO", b"BADCHARSET (" + " ".join(CHARSETS).encode() + b")", error.public)
+    if isinstance(error, UidRequired):
+        return Refusal(b"BAD", b"UIDREQUIRED", error.public)
     if isinstance(error, errors.SyntaxProblem):
         return Refusal(b"BAD", b"", error.public)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), b"")

@@ -21,7 +21,11 @@ from weakref import WeakValueDictionary
 from govmail.imap.flags import FlagNames
 from govmail.store.values import FlagChange, MailboxChanges
 from govmail.wire.imap import responses
-from govmail.wire.imap.numset import Range, Ranges, intersect, normalise, subtract, union
+from govmail.wire.imap.enabled import NOTHING, Enabled
+from govmail.wire.imap.numset import LARGEST, Range, Ranges, intersect, normalise, subtract, union
+
+NEVER = LARGEST + 1
+"""As `recent_from`: a UID that no message has, so none is \\Recent (RFC 9051 has no such flag)."""
 
 
 class UidMap:
@@ -166,8 +170,11 @@ class SelectedView:
     def resolve_uids(self, uids: Ranges) -> Ranges:
         return subtract(self.uids.within(uids), self.vanished)
 
-    def apply(self, news: MailboxChanges, maps: SharedMaps, *, expunges: bool, with_uid: bool, own: frozenset[int] = frozenset()) -> Iterator[bytes]:
-        """Takes over `news` and yields what the client must be told.
+    def apply(
+        self, news: MailboxChanges, maps: SharedMaps, *, expunges: bool, with_uid: bool,
+        enabled: Enabled = NOTHING, own: frozenset[int] = frozenset(),
+    ) -> Iterator[bytes]:  # fmt: skip
+        """Takes over `news` and yields what the client must be told, in the form that it has `enabled`.
 
         `expunges`: whether the present command allows EXPUNGE. `own`: UIDs whose flag change at modseq `news.modseq` this
         session made itself and has answered already.
@@ -175,33 +182,41 @@ class SelectedView:
         if news.vanished:
             self.vanished = union(self.vanished, self.uids.within(news.vanished))
         if expunges and self.vanished:
-            numbers = [number for first, last in self._numbers(self.vanished) for number in range(first, last + 1)]
-            yield responses.expunges(reversed(numbers))
+            if enabled.vanished:
+                yield responses.vanished(self.vanished)
+            else:
+                numbers = [number for first, last in self._numbers(self.vanished) for number in range(first, last + 1)]
+                yield responses.expunges(reversed(numbers))
             self.uids = self.uids.without(self.vanished)
             self.vanished = ()
         arrived = [one.uid for one in news.arrived if one.uid >= self.uid_next and one.uid > self.uids.largest]
         if arrived:
             self.uids = self.uids.extended(arrived)
             yield responses.exists(len(self.uids))
-            yield responses.recent(self.recent)
+            if not enabled.rev2:
+                yield responses.recent(self.recent)
         if not self.vanished:
             self.uids = maps.share(self.account_id, self.mailbox_id, news.modseq, self.uids)
         for change in news.flags:
             number = self.uids.number(change.uid)
             if number and not (change.uid in own and change.modseq == news.modseq):
-                yield self.flags_line(number, change, with_uid=with_uid)
+                yield self.flags_line(number, change, with_uid=with_uid, enabled=enabled)
         self.modseq = news.modseq
         self.uid_next = max(self.uid_next, news.uid_next)
 
     def _numbers(self, uids: Ranges) -> Ranges:
         return normalise([(self.uids.number(low), self.uids.number(high)) for low, high in intersect(uids, self.uids.ranges)])
 
-    def flags_line(self, number: int, change: FlagChange, *, with_uid: bool) -> bytes:
-        """The FETCH response that tells a message's flags."""
-        flags = self.names.line(change.flags, change.keywords, recent=change.uid >= self.recent_from)
-        if with_uid:
-            return b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, change.uid, flags)
-        return b"* %d FETCH (FLAGS %b)\r\n" % (number, flags)
+    def flags_line(self, number: int, change: FlagChange, *, with_uid: bool, enabled: Enabled = NOTHING, silent: bool = False) -> bytes:
+        """The FETCH response that tells a message's flags and modseq, or with `silent` only the latter (RFC 7162 §3.1.3)."""
+        items = b"" if silent else b"FLAGS " + self.names.line(change.flags, change.keywords, recent=change.uid >= self.recent_from)
+        if enabled.condstore:  # from then on in every FETCH response that tells a change (RFC 7162 §3.1)
+            items += b"%bMODSEQ (%d)" % (b" " if items else b"", change.modseq)
+        if enabled.uid_only:
+            return b"* %d UIDFETCH (%b)\r\n" % (change.uid, items)
+        if with_uid or enabled.qresync:  # RFC 7162 §3.2.4
+            items = b"UID %d %b" % (change.uid, items)
+        return b"* %d FETCH (%b)\r\n" % (number, items)
 
     @property
     def recent(self) -> int:

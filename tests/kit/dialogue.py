@@ -13,7 +13,8 @@
 
 Every file has an account of its own, and every connection logs in to it unless told otherwise. `{#plain}` in a sent line is the
 literal of that message: its size, then – after `+` has come – its octets; `{#plain+}` does not wait. In an expected
-line it is the literal as the server sends it. `$(login)` is the account's login, `$(crlf)` a line end within a literal.
+line it is the literal as the server sends it. `$(login)` is the account's login, `$(crlf)` a line end within a literal. What a
+named group of a pattern has matched – `(?P<first>[0-9]+)` – is `$(first)` from then on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from tests.kit.imap import ImapClient
 from tests.kit.imap_server import Stage
 
+_WORD = re.compile(r"\$\((\w+)\)")
 _MESSAGE = re.compile(r"\{#([a-z0-9-]+)(\+?)\}")
 
 
@@ -35,6 +37,7 @@ class Dialogue:
         self._lines = path.read_text("utf-8").splitlines()
         self._clients: dict[str, ImapClient] = {}
         self._greeting = False
+        self._words = {"login": self.login, "crlf": "\r\n"}
 
     def message(self, name: str) -> bytes:
         """A message file, with CR LF."""
@@ -79,7 +82,9 @@ class Dialogue:
             assert got == self._expected(text), f"got  {got!r}\nwant {self._expected(text)!r}"
         elif sign == "S~":
             got = await client.response()
-            assert re.fullmatch(text.replace("$(login)", self.login), got.decode("utf-8", "replace").rstrip("\r\n"), re.DOTALL), f"got  {got!r}"
+            found = re.fullmatch(self._filled(text), got.decode("utf-8", "replace").rstrip("\r\n"), re.DOTALL)
+            assert found, f"got  {got!r}"
+            self._words.update(found.groupdict())
         elif sign == "S.":
             got = await client.response()
             assert got == b"", f"got  {got!r}"
@@ -104,7 +109,7 @@ class Dialogue:
 
     async def _send(self, client: ImapClient, text: str) -> None:
         """A line with its literals."""
-        text = text.replace("$(login)", self.login).replace("$(crlf)", "\r\n")
+        text = self._filled(text)
         at = 0
         for found in _MESSAGE.finditer(text):
             octets = self.message(found[1])
@@ -116,10 +121,12 @@ class Dialogue:
             at = found.end()
         await client.send(text[at:].encode() + b"\r\n")
 
+    def _filled(self, text: str) -> str:
+        return _WORD.sub(lambda found: self._words[found[1]], text)
+
     def _expected(self, text: str) -> bytes:
         def literal(found: re.Match[str]) -> str:
             octets = self.message(found[1])
             return f"{{{len(octets)}}}\r\n" + octets.decode("utf-8", "surrogateescape")
 
-        whole = _MESSAGE.sub(literal, text.replace("$(login)", self.login).replace("$(crlf)", "\r\n"))
-        return whole.encode("utf-8", "surrogateescape") + b"\r\n"
+        return _MESSAGE.sub(literal, self._filled(text)).encode("utf-8", "surrogateescape") + b"\r\n"

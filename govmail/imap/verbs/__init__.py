@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from govmail.imap import enabling
 from govmail.imap.state import ANY, LOGGED_IN, Result, State, Verb
 from govmail.imap.verbs import anytime, fetch, idle, login, mailboxes, search, select, store
 from govmail.wire.imap import commands, parser
@@ -33,7 +34,8 @@ _ROWS = (
     Verb("STARTTLS", parser.bare, anytime.starttls, FRESH, "RFC 3501 §6.2.1"),
     Verb("AUTHENTICATE", parser.authenticate, login.authenticate, FRESH, "RFC 3501 §6.2.2"),
     Verb("LOGIN", parser.login, login.login, FRESH, "RFC 3501 §6.2.3"),
-    Verb("ENABLE", parser.enable, anytime.enable, LOGGED_IN, "RFC 5161 §3.1", capability="ENABLE"),
+    Verb("UNAUTHENTICATE", parser.bare, login.unauthenticate, LOGGED_IN, "RFC 8437 §3", capability="UNAUTHENTICATE"),
+    Verb("ENABLE", parser.enable, enabling.enable, LOGGED_IN, "RFC 5161 §3.1", capability="ENABLE"),
     Verb("SELECT", parser.select, select.select, LOGGED_IN, "RFC 3501 §6.3.1"),
     Verb("EXAMINE", parser.select, select.examine, LOGGED_IN, "RFC 3501 §6.3.2"),
     Verb("CREATE", parser.create, mailboxes.create, LOGGED_IN, "RFC 3501 §6.3.3"),
@@ -50,18 +52,21 @@ _ROWS = (
     Verb("CHECK", parser.bare, select.check, SELECTED, "RFC 3501 §6.4.1", asks=True),
     Verb("CLOSE", parser.bare, select.close, SELECTED, "RFC 3501 §6.4.2"),
     Verb("UNSELECT", parser.bare, select.unselect, SELECTED, "RFC 3691 §2", capability="UNSELECT"),
-    Verb("EXPUNGE", parser.expunge, store.expunge, SELECTED, "RFC 3501 §6.4.3"),
-    Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS"),
-    Verb("SEARCH", parser.search, search.search, SELECTED, "RFC 3501 §6.4.4", uses_numbers=True),
-    Verb("UID SEARCH", parser.search, search.uid_search, SELECTED, "RFC 3501 §6.4.8"),
+    Verb("EXPUNGE", parser.expunge, store.expunge, SELECTED, "RFC 3501 §6.4.3", slow=True),
+    Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS", slow=True),
+    Verb("SEARCH", parser.search, search.search, SELECTED, "RFC 3501 §6.4.4", uses_numbers=True, slow=True),
+    Verb("UID SEARCH", parser.search, search.uid_search, SELECTED, "RFC 3501 §6.4.8", slow=True),
     Verb("FETCH", parser.fetch, fetch.fetch, SELECTED, "RFC 3501 §6.4.5", uses_numbers=True),
     Verb("UID FETCH", parser.fetch, fetch.uid_fetch, SELECTED, "RFC 3501 §6.4.8"),
-    Verb("STORE", parser.store, store.store, SELECTED, "RFC 3501 §6.4.6", uses_numbers=True),
-    Verb("UID STORE", parser.store, store.uid_store, SELECTED, "RFC 3501 §6.4.8"),
-    Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7"),
-    Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8"),
-    Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE"),
-    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE"),
+    Verb("STORE", parser.store, store.store, SELECTED, "RFC 3501 §6.4.6", uses_numbers=True, slow=True),
+    Verb("UID STORE", parser.store, store.uid_store, SELECTED, "RFC 3501 §6.4.8", slow=True),
+    Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7", slow=True),
+    Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8", slow=True),
+    Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE", slow=True),
+    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE", slow=True),
 )
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _ROWS}
+
+NUMBERED = frozenset(name for name in VERBS if f"UID {name}" in VERBS and name != "EXPUNGE")
+"""Commands that speak in sequence numbers, each with a twin for UIDs (RFC 9586 §3.2)."""

@@ -1,6 +1,6 @@
-"""Commands of any state: CAPABILITY, NOOP, LOGOUT, ID, ENABLE, STARTTLS.
+"""Commands of any state: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS.
 
-RFC 3501 §6.1, §6.2.1; RFC 2971 (ID); RFC 5161 (ENABLE).
+RFC 3501 §6.1, §6.2.1; RFC 2971 (ID).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from govmail.imap import capabilities, quirks
 from govmail.imap.state import OK, Disconnected, Result
 from govmail.wire.imap import commands, responses
 
@@ -44,12 +45,10 @@ async def identify(session: Session, command: commands.Id, tag: bytes) -> Result
     if told:
         log.info("imap.client", peer=session.peer, client=told)
     session.write(b'* ID ("name" "govmail")\r\n')
-    return OK
-
-
-async def enable(session: Session, command: commands.Enable, tag: bytes) -> Result:
-    """Nothing that this server has needs enabling, and unknown names are ignored (RFC 5161 §3.1)."""
-    session.write(b"* ENABLED\r\n")
+    unfit = quirks.unfit(command.pairs)
+    if not unfit <= session.without:  # what was announced before must not stand
+        session.without = capabilities.with_dependents(session.without | unfit)
+        session.write(b"* " + session.server.capability(session) + b"\r\n")
     return OK
 
 

@@ -3,24 +3,27 @@ r"""FETCH and UID FETCH.
 Invariants: one batch is in memory at a time; a slow reader makes the command wait, not the server grow; the implicit
 \Seen is stored before the client hears of it.
 
-RFC 3501 §6.4.5, §6.4.8.
+RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6 (CHANGEDSINCE, VANISHED).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from govmail.errors import StoreFailed, SyntaxProblem
+from govmail.imap.enabling import use_modseq
 from govmail.imap.fetching import Batch, Plan, Span, View, octets_of
 from govmail.imap.state import OK, Result
 from govmail.imap.view import SelectedView
 from govmail.store import blobs, changes, messages
 from govmail.store.connection import Connection
 from govmail.store.values import Flag, FlagChange, MailboxChanges
-from govmail.wire.imap import commands
-from govmail.wire.imap.fetch import Plain
-from govmail.wire.imap.numset import NumSet, Ranges
+from govmail.wire.imap import commands, responses
+from govmail.wire.imap.fetch import Item, Plain
+from govmail.wire.imap.numset import NumSet, Range, Ranges, from_numbers, intersect, subtract
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
@@ -54,10 +57,15 @@ async def uid_fetch(session: Session, command: commands.Fetch, tag: bytes) -> Re
 async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> Result:
     view = session.view
     assert view is not None
-    items = command.items if not by_uid or Plain.UID in command.items else (Plain.UID, *command.items)
-    rest, gone = chosen(view, command.numbers, by_uid=by_uid)
-    plan = Plan(items, read_only=view.read_only)
     server = session.server
+    if command.vanished and not by_uid:
+        raise SyntaxProblem("VANISHED is for UID FETCH")  # RFC 7162 §3.2.6
+    if Plain.MODSEQ in command.items or command.since is not None:
+        use_modseq(session)
+    rest, gone = chosen(view, command.numbers, by_uid=by_uid)
+    if command.since is not None:
+        rest = await _changed(session, view, command, rest)
+    plan = Plan(_items(command, by_uid=by_uid and not session.enabled.uid_only), read_only=view.read_only, enabled=session.enabled)
     while rest:
         batch = await _read(session, view, plan, rest)
         if batch.strange:
@@ -66,9 +74,10 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
         news = None
         own: frozenset[int] = frozenset()
         if batch.unseen:
-            _, news, own = await server.database.write(
+            flagged = await server.database.write(
                 flag_and_look, view.account_id, view.mailbox_id, batch.unseen, "add", int(Flag.SEEN), (), view.modseq, view.uid_next
             )
+            news, own = flagged.news, frozenset() if session.enabled.condstore else flagged.own
         for piece in batch.pieces:
             if isinstance(piece, Span):
                 await _stream(session, piece)
@@ -79,6 +88,37 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
         gone = gone or batch.missing
         rest = batch.rest
     return GONE if gone else OK
+
+
+def _items(command: commands.Fetch, *, by_uid: bool) -> tuple[Item, ...]:
+    """With what the client gets unasked: the UID it asked by (RFC 3501 §6.4.8), the modseq with CHANGEDSINCE (RFC 7162 §3.1.4.1)."""
+    items = command.items
+    if by_uid and Plain.UID not in items:
+        items = (Plain.UID, *items)
+    if command.since is not None and Plain.MODSEQ not in items:
+        plain = sum(isinstance(item, Plain) for item in items)
+        items = (*items[:plain], Plain.MODSEQ, *items[plain:])
+    return items
+
+
+async def _changed(session: Session, view: SelectedView, command: commands.Fetch, uids: Ranges) -> Ranges:
+    """Those of `uids` that CHANGEDSINCE leaves; says before what has vanished, if that is asked for."""
+    assert command.since is not None
+    later, vanished = await session.server.database.read(_later, view.account_id, view.mailbox_id, command.since, command.vanished)
+    if command.vanished:
+        asked = command.numbers.resolve(view.uid_next - 1)
+        if vanished is None:  # not remembered: all that this session does not have, either (RFC 7162 §3.2.5.2)
+            vanished = intersect(asked, ((1, view.uid_next - 1),)) if view.uid_next > 1 else ()
+        # What the client still sees is told by VANISHED without EARLIER when its time comes.
+        earlier = subtract(intersect(asked, vanished), view.uids.ranges)
+        if earlier:
+            session.write(responses.vanished(earlier, earlier=True))
+    return intersect(uids, later)
+
+
+def _later(conn: Connection, account_id: int, mailbox_id: int, since: int, with_vanished: bool) -> tuple[Ranges, Sequence[Range] | None]:
+    later = from_numbers([one.uid for one in changes.changed(conn, account_id, mailbox_id, since)])
+    return later, changes.vanished(conn, account_id, mailbox_id, since) if with_vanished else ()
 
 
 async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) -> Batch:
@@ -98,6 +138,19 @@ async def _stream(session: Session, span: Span) -> None:
         await session.send((octets,))
 
 
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """What became of a change of flags. `made`: the messages as they are now; `left`: those that UNCHANGEDSINCE spared.
+
+    `own`: UIDs whose news is the client's own doing.
+    """
+
+    made: Sequence[FlagChange]
+    left: Sequence[FlagChange]
+    news: MailboxChanges
+    own: frozenset[int]
+
+
 def flag_and_look(
     conn: Connection,
     account_id: int,
@@ -110,13 +163,18 @@ def flag_and_look(
     uid_next: int,
     *,
     silent: bool = False,
-) -> tuple[list[FlagChange], MailboxChanges, frozenset[int]]:
+    unchanged_since: int | None = None,
+) -> Flagged:
     """Change flags, then ask what has changed since `modseq`, in one transaction: the change holds the account, so
     nothing with a lower modseq can come later.
 
-    The last value: UIDs whose news is the client's own doing. With `silent` it has no answer to see them in, so those that
-    others changed before are not among them (RFC 3501 §6.4.6).
+    With `silent` the client has no answer to see its changes in, so what others changed before is not its own (RFC 3501 §6.4.6).
     """
     theirs = {one.uid for one in changes.since(conn, account_id, mailbox_id, modseq, uid_next).flags} if silent else set()
-    made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords)
-    return made, changes.since(conn, account_id, mailbox_id, modseq, uid_next), frozenset({one.uid for one in made} - theirs)
+    if unchanged_since is None:
+        made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords)
+        left: list[FlagChange] = []
+    else:
+        made, left = messages.store_flags_if_unchanged(conn, account_id, mailbox_id, ranges, unchanged_since, operation, flags, keywords)
+    news = changes.since(conn, account_id, mailbox_id, modseq, uid_next)
+    return Flagged(made, left, news, frozenset({one.uid for one in made} - theirs))

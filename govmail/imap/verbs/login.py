@@ -1,9 +1,9 @@
-"""LOGIN and AUTHENTICATE.
+"""LOGIN, AUTHENTICATE and UNAUTHENTICATE.
 
 Invariants: no password is accepted in clear unless the listener allows it; a refusal never tells whether the login
 exists; failures cost time and, after a few, the connection.
 
-RFC 3501 §6.2.2, §6.2.3; RFC 4959 (SASL-IR); RFC 4616 (PLAIN).
+RFC 3501 §6.2.2, §6.2.3; RFC 4959 (SASL-IR); RFC 4616 (PLAIN); RFC 8437 (UNAUTHENTICATE).
 """
 
 from __future__ import annotations
@@ -73,9 +73,15 @@ async def _enter(session: Session, name: str, password: str) -> Result:
         raise Disconnected
     if not server.claim(session, principal):
         raise LimitReached("too many connections of this account")
-    session.enter(principal, account.account_id)
+    session.enter(principal, account)
     log.info("imap.login", account=account.account_id, person=principal.directory_id, peer=session.peer, tls=session.tls)
     return Result(b"OK", "logged in", server.capability(session))
+
+
+async def unauthenticate(session: Session, command: commands.Bare, tag: bytes) -> Result:
+    """RFC 8437 §3: as after the greeting, so that a proxy may use the connection for somebody else."""
+    await session.forget_login()
+    return Result(b"OK", "", session.server.capability(session))
 
 
 async def _failed(session: Session, name: str) -> None:

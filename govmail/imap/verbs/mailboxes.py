@@ -3,7 +3,8 @@ r"""Mailbox names: LIST, LSUB, STATUS, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBS
 Invariants: every mailbox can be selected, parents too (R-22: Outlook loses mail that is put into a \Noselect one); each
 special use stands on one mailbox; plain LIST shows special uses as well, because old clients ask no other way.
 
-RFC 3501 §6.3.3-6.3.10; RFC 2342 (NAMESPACE); RFC 5258, 5819 (LIST-EXTENDED, LIST-STATUS); RFC 6154 (SPECIAL-USE); RFC 3348 (CHILDREN).
+RFC 3501 §6.3.3-6.3.10; RFC 2342 (NAMESPACE); RFC 5258, 5819 (LIST-EXTENDED, LIST-STATUS); RFC 6154 (SPECIAL-USE); RFC 3348 (CHILDREN);
+RFC 7162 §3.1.7, RFC 8438, RFC 9051 §6.3.11 (items of STATUS).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from govmail.errors import NoSuchMailbox
+from govmail.imap.enabling import use_modseq
 from govmail.imap.state import OK, Result
+from govmail.imap.verbs.select import list_of
 from govmail.store import mailboxes
 from govmail.store.connection import Connection
 from govmail.store.values import Mailbox
@@ -42,12 +45,14 @@ async def list_(session: Session, command: commands.List, tag: bytes) -> Result:
     if not command.extended and command.patterns == ("",):
         session.write(responses.list_line(b"LIST", ["\\Noselect"], ""))  # the separator is asked for
         return OK
-    lines = await session.server.database.read(_list, session.account_id, command)
+    if b"HIGHESTMODSEQ" in command.status:
+        use_modseq(session)
+    lines = await session.server.database.read(_list, session.account_id, command, session.enabled.utf8)
     await session.send(lines)
     return OK
 
 
-def _list(conn: Connection, account_id: int, command: commands.List) -> list[bytes]:
+def _list(conn: Connection, account_id: int, command: commands.List, utf8: bool) -> list[bytes]:
     names = _names(conn, account_id)
     patterns = [Pattern(command.reference, pattern) for pattern in command.patterns]
     only_subscribed = "SUBSCRIBED" in command.select
@@ -67,20 +72,20 @@ def _list(conn: Connection, account_id: int, command: commands.List) -> list[byt
         attributes = _attributes(name, mailbox, parents)
         if only_subscribed or ("SUBSCRIBED" in command.returns and name in names.subscribed):
             attributes.append("\\Subscribed")
-        lines.append(responses.list_line(b"LIST", attributes, name))
+        lines.append(responses.list_line(b"LIST", attributes, name, utf8=utf8))
         if mailbox is not None and "STATUS" in command.returns:
-            lines.append(responses.status_line(name, _status(mailbox, command.status)))
+            lines.append(responses.status_line(name, _status(mailbox, command.status), utf8=utf8))
     if only_subscribed and "RECURSIVEMATCH" in command.select:
-        lines.extend(_child_info(names, patterns, parents, matched))
+        lines.extend(_child_info(names, patterns, parents, matched, utf8))
     return lines
 
 
-def _child_info(names: _Names, patterns: Sequence[Pattern], parents: set[str], matched: set[str]) -> Iterator[bytes]:
+def _child_info(names: _Names, patterns: Sequence[Pattern], parents: set[str], matched: set[str], utf8: bool) -> Iterator[bytes]:
     """Parents that match because something below them is subscribed and does not match itself (RFC 5258 §3.5)."""
     above = {ancestor for name in names.subscribed - matched for ancestor in _ancestors(name)}
     for name in sorted(above - matched):
         if any(pattern.matches(name) for pattern in patterns):
-            line = responses.list_line(b"LIST", _attributes(name, names.mailboxes.get(name), parents), name)
+            line = responses.list_line(b"LIST", _attributes(name, names.mailboxes.get(name), parents), name, utf8=utf8)
             yield line[:-2] + b' ("CHILDINFO" ("SUBSCRIBED"))\r\n'
 
 
@@ -103,12 +108,12 @@ def _ancestors(name: str) -> Iterator[str]:
 
 
 async def lsub(session: Session, command: commands.List, tag: bytes) -> Result:
-    lines = await session.server.database.read(_lsub, session.account_id, command)
+    lines = await session.server.database.read(_lsub, session.account_id, command, session.enabled.utf8)
     await session.send(lines)
     return OK
 
 
-def _lsub(conn: Connection, account_id: int, command: commands.List) -> list[bytes]:
+def _lsub(conn: Connection, account_id: int, command: commands.List, utf8: bool) -> list[bytes]:
     names = _names(conn, account_id)
     pattern = Pattern(command.reference, command.patterns[0])
     parents = _parents(names.mailboxes)
@@ -122,12 +127,14 @@ def _lsub(conn: Connection, account_id: int, command: commands.List) -> list[byt
         for parent in _ancestors(name):
             if parent not in found and not pattern.matches(name) and pattern.matches(parent):
                 found[parent] = ["\\Noselect"]
-    return [responses.list_line(b"LSUB", attributes, name) for name, attributes in found.items()]
+    return [responses.list_line(b"LSUB", attributes, name, utf8=utf8) for name, attributes in found.items()]
 
 
 async def status(session: Session, command: commands.Status, tag: bytes) -> Result:
+    if b"HIGHESTMODSEQ" in command.items:
+        use_modseq(session)
     mailbox = await session.server.database.read(mailboxes.get, session.account_id, command.mailbox)
-    session.write(responses.status_line(command.mailbox, _status(mailbox, command.items)))
+    session.write(responses.status_line(command.mailbox, _status(mailbox, command.items), utf8=session.enabled.utf8))
     return OK
 
 
@@ -135,6 +142,7 @@ def _status(mailbox: Mailbox, items: Sequence[bytes]) -> list[tuple[bytes, int]]
     values = {
         b"MESSAGES": mailbox.messages, b"RECENT": mailbox.recent, b"UIDNEXT": mailbox.uid_next,
         b"UIDVALIDITY": mailbox.uidvalidity, b"UNSEEN": mailbox.unseen,
+        b"DELETED": mailbox.deleted, b"SIZE": mailbox.octets, b"HIGHESTMODSEQ": mailbox.highest_modseq,
     }  # fmt: skip
     return [(item, values[item]) for item in items]
 
@@ -143,9 +151,11 @@ async def create(session: Session, command: commands.Named, tag: bytes) -> Resul
     if command.use is not None and command.use.lower() not in _USES:
         return Result(b"NO", "special use not supported", b"USEATTR")  # RFC 6154 §3
     use = _USES[command.use.lower()] if command.use is not None else None
-    await session.server.database.write(
+    made = await session.server.database.write(
         mailboxes.create, session.account_id, command.mailbox, special_use=use, now=session.server.now(), limits=session.server.limits
     )
+    if session.enabled.rev2 and made.name != command.mailbox:  # RFC 9051 §6.3.4: it has another name than the client gave it
+        session.write(list_of(made, command.mailbox))
     return OK
 
 

@@ -1,66 +1,129 @@
 """Which mailbox is selected: SELECT, EXAMINE, CLOSE, UNSELECT, CHECK.
 
-RFC 3501 §6.3.1, §6.3.2, §6.4.1, §6.4.2; RFC 3691 (UNSELECT).
+RFC 3501 §6.3.1, §6.3.2, §6.4.1, §6.4.2; RFC 9051 §6.3.2; RFC 7162 §3.1.2, §3.2.5 (CONDSTORE, QRESYNC); RFC 3691 (UNSELECT).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from govmail.imap.enabling import use_modseq
 from govmail.imap.flags import FlagNames
 from govmail.imap.state import OK, Result
-from govmail.imap.view import SelectedView, SharedMaps, UidMap
-from govmail.store import mailboxes, messages
+from govmail.imap.view import NEVER, SelectedView, SharedMaps, UidMap
+from govmail.store import changes, mailboxes, messages
 from govmail.store.connection import Connection
-from govmail.store.values import Mailbox
+from govmail.store.values import FlagChange, Mailbox
 from govmail.wire.imap import commands, responses
+from govmail.wire.imap.numset import Ranges, from_numbers, intersect, subtract
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
 
 
-def _open(conn: Connection, account_id: int, name: str, maps: SharedMaps) -> tuple[Mailbox, UidMap, dict[int, str]]:
-    mailbox = mailboxes.get(conn, account_id, name)
-    found = maps.find(account_id, mailbox.mailbox_id, mailbox.highest_modseq)
-    if found is None:
-        found = UidMap(messages.uids(conn, account_id, mailbox.mailbox_id) if mailbox.messages else ())
-    return mailbox, found, messages.keyword_names(conn, account_id)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A mailbox as of one moment. `changed`, `vanished`: what a client must learn that knows it as of an earlier one."""
+
+    mailbox: Mailbox
+    uids: UidMap
+    names: dict[int, str]
+    first_unseen: int  # a UID, 0 when it was not looked for
+    vanished: Ranges = ()
+    changed: Sequence[FlagChange] = ()
+
+
+def _open(conn: Connection, account_id: int, command: commands.Select, maps: SharedMaps, with_unseen: bool) -> _Opened:
+    mailbox = mailboxes.get(conn, account_id, command.mailbox)
+    uids = maps.find(account_id, mailbox.mailbox_id, mailbox.highest_modseq)
+    if uids is None:
+        uids = UidMap(messages.uids(conn, account_id, mailbox.mailbox_id) if mailbox.messages else ())
+    names = messages.keyword_names(conn, account_id)
+    unseen = messages.first_unseen(conn, account_id, mailbox.mailbox_id) if with_unseen and mailbox.unseen else 0
+    asked = command.resync
+    if asked is None or asked.uidvalidity != mailbox.uidvalidity:  # RFC 7162 §3.2.5.1: then there is nothing to build on
+        return _Opened(mailbox, uids, names, unseen)
+    vanished, changed = _resync(conn, mailbox, uids, asked)
+    return _Opened(mailbox, uids, names, unseen, vanished, changed)
+
+
+def _resync(conn: Connection, mailbox: Mailbox, uids: UidMap, asked: commands.Resync) -> tuple[Ranges, Sequence[FlagChange]]:
+    """RFC 7162 §3.2.5.1, and §3.2.5.2 where what happened is not remembered: then all that the client has and we have not."""
+    known = asked.known.resolve(mailbox.uid_next - 1) if asked.known else ((1, mailbox.uid_next - 1),) if mailbox.uid_next > 1 else ()
+    remembered = changes.vanished(conn, mailbox.account_id, mailbox.mailbox_id, asked.modseq)
+    if remembered is None:
+        # Up to a message that stands where the client has it, nothing can be missing.
+        agreed = max((uid for number, uid in asked.matches if uids.number(uid) == number), default=0)
+        vanished = subtract(subtract(known, uids.ranges), ((1, agreed),) if agreed else ())
+    else:
+        vanished = intersect(remembered, known)
+    since = asked.modseq if asked.modseq <= mailbox.highest_modseq else 0  # from the future: of a store that was lost
+    changed = changes.changed(conn, mailbox.account_id, mailbox.mailbox_id, since)
+    if asked.known is not None:
+        chosen = intersect(from_numbers([one.uid for one in changed]), known)
+        wanted = {uid for first, last in chosen for uid in range(first, last + 1)}
+        changed = [one for one in changed if one.uid in wanted]
+    return vanished, changed
 
 
 async def select(session: Session, command: commands.Select, tag: bytes) -> Result:
-    return await _enter(session, command.mailbox, read_only=False)
+    return await _enter(session, command, read_only=False)
 
 
 async def examine(session: Session, command: commands.Select, tag: bytes) -> Result:
-    return await _enter(session, command.mailbox, read_only=True)
+    return await _enter(session, command, read_only=True)
 
 
-async def _enter(session: Session, name: str, *, read_only: bool) -> Result:
-    await session.leave_mailbox()  # RFC 3501 §6.3.1: also when the SELECT fails
-    server, account_id = session.server, session.account_id
-    mailbox, uids, names = await server.database.read(_open, account_id, name, server.maps)
+async def _enter(session: Session, command: commands.Select, *, read_only: bool) -> Result:
+    if session.view is not None:
+        await session.leave_mailbox()  # RFC 3501 §6.3.1: also when the SELECT fails
+        session.write(responses.untagged(b"OK", "previous mailbox is closed", b"CLOSED"))  # RFC 7162 §3.2.11, RFC 9051 §7.1
+    if command.condstore:
+        use_modseq(session)
+    server, account_id, enabled = session.server, session.account_id, session.enabled
+    opened = await server.database.read(_open, account_id, command, server.maps, not enabled.rev2)
+    mailbox = opened.mailbox
     recent_from, claimed = mailbox.recent_uid, mailbox.recent_uid
-    if not read_only and mailbox.recent_uid < mailbox.uid_next:
+    if enabled.rev2:
+        recent_from = claimed = NEVER
+    elif not read_only and mailbox.recent_uid < mailbox.uid_next:
         recent_from, claimed = await server.database.write(mailboxes.claim_recent, account_id, mailbox.mailbox_id)
     view = SelectedView(
         account_id=account_id,
         mailbox_id=mailbox.mailbox_id,
         name=mailbox.name,
         read_only=read_only,
-        uids=server.maps.share(account_id, mailbox.mailbox_id, mailbox.highest_modseq, uids),
+        uids=server.maps.share(account_id, mailbox.mailbox_id, mailbox.highest_modseq, opened.uids),
         modseq=mailbox.highest_modseq,
         uid_next=mailbox.uid_next,
         recent_from=recent_from,
         claimed=claimed,
-        names=server.share_names(account_id, names),
+        names=server.share_names(account_id, opened.names),
     )
     session.set_view(view)
     write_flags(session, view.names, read_only=read_only)
     session.write(responses.exists(len(view.uids)))
-    session.write(responses.recent(view.recent))
+    if not enabled.rev2:
+        session.write(responses.recent(view.recent))
+        if opened.first_unseen:
+            session.write(responses.untagged(b"OK", "first unseen", b"UNSEEN %d" % view.uids.number(opened.first_unseen)))
     session.write(responses.untagged(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % mailbox.uidvalidity))
     session.write(responses.untagged(b"OK", "next UID", b"UIDNEXT %d" % mailbox.uid_next))
+    session.write(responses.untagged(b"OK", "highest", responses.highest_modseq(mailbox.highest_modseq)))
+    if enabled.rev2:  # RFC 9051 §6.3.2
+        session.write(list_of(mailbox, command.mailbox))
+    if opened.vanished:
+        session.write(responses.vanished(opened.vanished, earlier=True))
+    await session.send(view.flags_line(view.uids.number(one.uid), one, with_uid=True, enabled=enabled) for one in opened.changed)
     return Result(b"OK", "", b"READ-ONLY" if read_only else b"READ-WRITE")
+
+
+def list_of(mailbox: Mailbox, called: str) -> bytes:
+    """LIST for one mailbox, to a client of IMAP4rev2; it learns the real name when it said another (RFC 9051 §6.3.9.7)."""
+    attributes = [mailbox.special_use] if mailbox.special_use else []
+    return responses.list_line(b"LIST", attributes, mailbox.name, utf8=True, old_name=called if called != mailbox.name else None)
 
 
 def write_flags(session: Session, names: FlagNames, *, read_only: bool) -> None:

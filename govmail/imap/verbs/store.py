@@ -2,24 +2,25 @@ r"""What changes messages of the selected mailbox: STORE, COPY, MOVE, EXPUNGE, a
 
 Invariants: change and question about news are one transaction each, so nothing falls between them.
 
-RFC 3501 §6.4.3, §6.4.6, §6.4.7; RFC 4315 (UIDPLUS); RFC 6851 (MOVE).
+RFC 3501 §6.4.3, §6.4.6, §6.4.7; RFC 4315 (UIDPLUS); RFC 6851 (MOVE); RFC 7162 §3.1.3, §3.2.7 (UNCHANGEDSINCE, HIGHESTMODSEQ).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from govmail.errors import NoSuchMailbox
 from govmail.imap import flags as names
+from govmail.imap.enabling import use_modseq
 from govmail.imap.state import OK, Result
 from govmail.imap.verbs.fetch import GONE, chosen, flag_and_look
 from govmail.imap.view import SelectedView
 from govmail.store import changes, mailboxes, messages
 from govmail.store.connection import Connection
-from govmail.store.values import CopyResult, MailboxChanges
+from govmail.store.values import CopyResult, FlagChange, MailboxChanges
 from govmail.wire.imap import commands, responses
-from govmail.wire.imap.numset import Ranges
+from govmail.wire.imap.numset import Ranges, from_numbers
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
@@ -40,21 +41,34 @@ async def _store(session: Session, command: commands.Store, *, by_uid: bool) -> 
     view = _writable(session)
     if view is None:
         return READ_ONLY
+    if command.unchanged_since is not None:
+        use_modseq(session)
     uids, gone = chosen(view, command.numbers, by_uid=by_uid)
     if not uids:
         return GONE if gone else OK
     bits, keywords = names.split(command.flags)
-    made, news, own = await session.server.database.write(
+    done = await session.server.database.write(
         flag_and_look, view.account_id, view.mailbox_id, uids, command.operation, bits, keywords, view.modseq, view.uid_next,
-        silent=command.silent,
+        silent=command.silent, unchanged_since=command.unchanged_since,
     )  # fmt: skip
-    if any(one.keywords & ~view.names.known for one in made):
+    if any(one.keywords & ~view.names.known for one in (*done.made, *done.left)):
         await session.server.refresh_names(session)
-    if not command.silent:
-        numbers = view.uids.numbers([one.uid for one in made])
-        await session.send(view.flags_line(number, one, with_uid=by_uid) for number, one in zip(numbers, made, strict=True))
-    await session.tell(news, expunges=by_uid, with_uid=by_uid, own=own)
+    if not command.silent or session.enabled.condstore:
+        await session.send(_lines(session, view, done.made, by_uid=by_uid, silent=command.silent))
+    told = {one.uid for one in done.news.flags}
+    await session.send(_lines(session, view, [one for one in done.left if one.uid not in told], by_uid=by_uid))
+    failed = from_numbers(view.uids.numbers([one.uid for one in done.left]))
+    await session.tell(done.news, expunges=by_uid, with_uid=by_uid, own=done.own)
+    if done.left:
+        numbers = from_numbers([one.uid for one in done.left]) if by_uid else failed
+        return Result(b"OK", "some of the messages have changed", responses.modified(numbers))
     return GONE if gone else OK
+
+
+def _lines(session: Session, view: SelectedView, found: Sequence[FlagChange], *, by_uid: bool, silent: bool = False) -> Iterator[bytes]:
+    numbers = view.uids.numbers([one.uid for one in found])
+    for number, one in zip(numbers, found, strict=True):
+        yield view.flags_line(number, one, with_uid=by_uid, enabled=session.enabled, silent=silent)
 
 
 async def copy(session: Session, command: commands.Copy, tag: bytes) -> Result:
@@ -99,7 +113,9 @@ async def _move(session: Session, command: commands.Copy, *, by_uid: bool) -> Re
         # RFC 6851 §4.3: COPYUID comes untagged, before the EXPUNGEs
         session.write(responses.untagged(b"OK", "moved", responses.copy_uid(result.uidvalidity, result.source, result.target)))
     await session.tell(news, expunges=True, with_uid=by_uid)
-    return GONE if gone else OK
+    if gone or not result.source:
+        return GONE if gone else OK
+    return _expunged(session, view)
 
 
 def _transfer(
@@ -120,14 +136,21 @@ async def expunge(session: Session, command: commands.Expunge, tag: bytes) -> Re
     elif view.uids:
         uids = ((1, view.uids.largest),)  # not what the client has never seen
     if uids:
-        news = await session.server.database.write(_expunge, view, uids, session.server.now())
+        any_gone, news = await session.server.database.write(_expunge, view, uids, session.server.now())
         await session.tell(news, expunges=True, with_uid=command.numbers is not None)
+        if any_gone:
+            return _expunged(session, view)
     return OK
 
 
-def _expunge(conn: Connection, view: SelectedView, uids: Ranges, now: int) -> MailboxChanges:
-    messages.expunge(conn, view.account_id, view.mailbox_id, uids, now=now)
-    return changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
+def _expunged(session: Session, view: SelectedView) -> Result:
+    """After messages went: how far the client now knows the mailbox (RFC 7162 §3.2.7; for MOVE RFC 6851 §4.4)."""
+    return Result(code=responses.highest_modseq(view.modseq)) if session.enabled.condstore else OK
+
+
+def _expunge(conn: Connection, view: SelectedView, uids: Ranges, now: int) -> tuple[bool, MailboxChanges]:
+    gone = messages.expunge(conn, view.account_id, view.mailbox_id, uids, now=now)
+    return bool(gone), changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
 
 
 def _writable(session: Session) -> SelectedView | None:
