@@ -100,6 +100,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "value_missing": ("此处不能为空", "must not be empty"),
     "batch_twice": ("第 {other} 行已使用此地址", "row {other} has this address already"),
     "seat_exists_elsewhere": ("地址已属于 {unit} 的 {name}", "the address belongs to {name} of {unit} already"),
+    "capability_unknown": ("不能关闭 {names}；可关闭的能力：{known}", "cannot be switched off: {names}; these can: {known}"),
+    "capability_both": ("{names} 同时出现在 --off 和 --on 中", "{names}: both --off and --on"),
     # queue and quarantine
     "entry_unknown": ("队列中没有 {entry}", "nothing called {entry} in the queue"),
     "item_unknown": ("隔离区没有编号 {item}", "no item {item} in quarantine"),

@@ -31,6 +31,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "mailbox.list": mailbox.list_mailboxes,
     "mailbox.show": mailbox.show,
     "mailbox.count": mailbox.count,
+    "mailbox.capability": mailbox.capability,
     "queue.list": queue.list_entries,
     "queue.show": queue.show,
     "queue.retry": queue.retry,

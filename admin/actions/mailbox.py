@@ -1,4 +1,4 @@
-"""Mailboxes as operators see them: how much lies where; never what stands in the mails."""
+"""Mailboxes as operators see them: how much lies where, and what IMAP offers there; never what stands in the mails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from admin.actions.context import Actor, Context, require
 from admin.actions.find import path_of, person_of
+from admin.texts import say
+from directory.model import Person
+from govmail.errors import BadInput
+from govmail.imap import capabilities
 from govmail.store import accounts, mailboxes
+from govmail.store.connection import Connection
 from govmail.store.values import Account, Mailbox
 
 PAGE = 500
@@ -43,6 +48,15 @@ class Count:
     messages: int
 
 
+@dataclass(frozen=True, slots=True)
+class CapabilitiesRow:
+    """`off`: what was switched off by name; `gone`: that, and what cannot be without it."""
+
+    address: str
+    off: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
 async def list_mailboxes(ctx: Context, actor: Actor) -> AsyncIterator[AccountRow]:
     """All accounts, oldest first, a page at a time."""
     require(actor, "mailbox.list", None)
@@ -71,6 +85,49 @@ async def show(ctx: Context, actor: Actor, person: str) -> AsyncIterator[Mailbox
     rows: list[Mailbox] = await ctx.database.read(mailboxes.list_all, account.account_id)
     for one in rows:
         yield MailboxRow(one.name, one.special_use or "", one.messages, one.unseen, one.octets, one.uidvalidity, one.uid_next)
+
+
+async def capability(
+    ctx: Context, actor: Actor, person: str, *, off: tuple[str, ...] = (), on: tuple[str, ...] = (), dry_run: bool = False
+) -> CapabilitiesRow:
+    """Stop offering IMAP capabilities to one person, whose client bears them badly, or offer them again; from the next login on.
+
+    With neither `off` nor `on` it only shows. Raises BadInput for names that cannot be switched off.
+    """
+    found = await person_of(ctx, person)
+    if not off and not on:
+        require(actor, "mailbox.list", found.unit_id)
+        account: Account | None = await ctx.database.read(accounts.find, found.person_id)
+        return _capabilities(found, account.without if account else frozenset())
+    async with ctx.recorded(actor, "mailbox.capability", str(found.primary), dry_run=dry_run) as note:
+        require(actor, "mailbox.capability", found.unit_id)
+        removed, restored = _switches(off), _switches(on)
+        if both := removed & restored:
+            raise BadInput(say("capability_both", names=" ".join(sorted(both))))
+        note.detail.update(person_id=found.person_id, off=sorted(removed), on=sorted(restored))
+        if dry_run:
+            account = await ctx.database.read(accounts.find, found.person_id)
+            return _capabilities(found, ((account.without if account else frozenset()) | removed) - restored)
+        names = await ctx.database.write(_switch, found.person_id, removed, restored, ctx.now)
+        return _capabilities(found, names)
+
+
+def _switches(names: tuple[str, ...]) -> frozenset[str]:
+    known = {name.upper(): name for name in capabilities.SWITCHES}
+    if strange := [name for name in names if name.upper() not in known]:
+        raise BadInput(say("capability_unknown", names=" ".join(strange), known=" ".join(sorted(capabilities.SWITCHES))))
+    return frozenset(known[name.upper()] for name in names)
+
+
+def _switch(conn: Connection, directory_id: str, off: frozenset[str], on: frozenset[str], now: int) -> frozenset[str]:
+    account = accounts.ensure(conn, directory_id, now=now)
+    names = (account.without | off) - on
+    accounts.set_without(conn, directory_id, names)
+    return names
+
+
+def _capabilities(person: Person, off: frozenset[str]) -> CapabilitiesRow:
+    return CapabilitiesRow(str(person.primary), tuple(sorted(off)), tuple(sorted(capabilities.with_dependents(off))))
 
 
 async def count(ctx: Context, actor: Actor) -> Count:

@@ -1,10 +1,10 @@
-"""govmail mailbox: how much mail lies where."""
+"""govmail mailbox: how much mail lies where, and what IMAP offers there."""
 
 from __future__ import annotations
 
 import click
 
-from admin.cli.base import Group, Run, reads
+from admin.cli.base import Group, Run, option, reads, writes
 from admin.cli.output import Column
 
 ACCOUNTS = (
@@ -15,6 +15,9 @@ ACCOUNTS = (
 MAILBOXES = (
     Column("name", "邮箱", "mailbox"), Column("special_use", "用途", "use"), Column("messages", "邮件", "messages", "number"),
     Column("unseen", "未读", "unseen", "number"), Column("octets", "大小", "size", "octets"),
+)
+CAPABILITIES = (
+    Column("address", "地址", "address"), Column("off", "已关闭", "off"), Column("gone", "因此不再提供", "not offered"),
 )
 COUNT = (Column("messages", "邮件", "messages", "number"),)
 
@@ -41,3 +44,13 @@ def show(run: Run, person: str) -> None:
 @reads
 def count(run: Run) -> None:
     run.one("mailbox.count", {}, COUNT)
+
+
+@mailbox.command("capability", help="IMAP capabilities that are not offered to one person, for a client that bears them badly; from the next login on.",
+                 zh="对某人不提供的 IMAP 能力，用于处理不佳的客户端；自下次登录起生效。")
+@click.argument("person")
+@option("--off", multiple=True, metavar="NAME", help="Do not offer it any more.", zh="不再提供。")
+@option("--on", multiple=True, metavar="NAME", help="Offer it again.", zh="重新提供。")
+@writes
+def capability(run: Run, person: str, off: tuple[str, ...], on: tuple[str, ...]) -> None:
+    run.one("mailbox.capability", {"person": person, "off": off, "on": on}, CAPABILITIES)
