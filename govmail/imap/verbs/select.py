@@ -111,7 +111,8 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
             session.write(responses.untagged(b"OK", "first unseen", b"UNSEEN %d" % view.uids.number(opened.first_unseen)))
     session.write(responses.untagged(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % mailbox.uidvalidity))
     session.write(responses.untagged(b"OK", "next UID", b"UIDNEXT %d" % mailbox.uid_next))
-    session.write(responses.untagged(b"OK", "highest", responses.highest_modseq(mailbox.highest_modseq)))
+    if "CONDSTORE" not in session.without:
+        session.write(responses.untagged(b"OK", "highest", responses.highest_modseq(mailbox.highest_modseq)))
     if enabled.rev2:  # RFC 9051 §6.3.2
         session.write(list_of(mailbox, command.mailbox))
     if opened.vanished:

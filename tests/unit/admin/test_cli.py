@@ -228,7 +228,7 @@ def test_every_command_that_changes_something_has_a_dry_run_and_all_have_json() 
     names = {" ".join(path) for path in WRITING}
     assert names == {
         "unit add", "person add", "person passwd", "person disable", "person enable", "domain add", "group add", "queue retry",
-        "queue delete", "quarantine release", "quarantine delete",
+        "queue delete", "quarantine release", "quarantine delete", "mailbox capability",
     }  # fmt: skip
     for path, command in walk():
         if not isinstance(command, click.Group) and path not in {("up",), ("serve",)}:

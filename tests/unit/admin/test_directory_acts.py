@@ -157,6 +157,7 @@ WRITES = [
     ("person.add_many", {"unit": ORGAN}),
     ("person.passwd", {"person": "zhangsan@fgw.gz.jx.example"}),
     ("person.disable", {"person": "zhangsan@fgw.gz.jx.example"}),
+    ("mailbox.capability", {"person": "zhangsan@fgw.gz.jx.example", "off": ["MOVE"]}),
     ("person.enable", {"person": "zhangsan@fgw.gz.jx.example"}),
     ("domain.add", {"domain": "new.example"}),
     ("group.add", {"address": "all@jx.example", "members": ["zhangsan@fgw.gz.jx.example"]}),

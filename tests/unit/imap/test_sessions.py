@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from govmail.store.connection import Connection
 from tests.kit.imap import ImapClient
 from tests.kit.imap_server import TEST_LIMITS, Stage, person_id, running
 from tests.kit.tls import client_context
@@ -132,6 +134,34 @@ async def test_idle_says_something_now_and_then(tmp_path: Path) -> None:
         assert await client.response() == b"* OK still here\r\n"
         await client.send(b"DONE\r\n")
         assert await client.response() == b"a OK IDLE completed\r\n"
+
+
+async def test_a_slow_command_says_that_it_goes_on(tmp_path: Path) -> None:
+    """INPROGRESS (RFC 9585): here somebody else holds the store."""
+    limits = structs.replace(TEST_LIMITS, imap_progress_seconds=1.0)
+    async with running("sqlite://", tmp_path, limits) as stage, ImapClient(stage.plain) as client, ImapClient(stage.plain) as other:
+        await client.login("a@jx.example")
+        await client.append(b"Subject: x\r\n\r\n")
+        await client.ok(b"SELECT INBOX")
+        held, release = threading.Event(), threading.Event()
+
+        def hold(conn: Connection) -> None:
+            held.set()
+            release.wait(20)
+
+        holding = asyncio.ensure_future(stage.database.write(hold))
+        await asyncio.to_thread(held.wait, 20)
+        try:
+            await client.send(b"a STORE 1 +FLAGS (\\Seen)\r\n")
+            await other.ok(b"NOOP")
+            assert await client.response() == b'* OK [INPROGRESS ("a" NIL NIL)] still working\r\n'
+            assert await client.response() == b'* OK [INPROGRESS ("a" NIL NIL)] still working\r\n'
+        finally:
+            release.set()
+            await holding
+        assert await client.response() == b"* 1 FETCH (FLAGS (\\Seen \\Recent))\r\n"
+        assert await client.response() == b"a OK STORE completed\r\n"
+        assert not stage.server.working
 
 
 async def test_too_many_bad_commands(stage: Stage) -> None:
