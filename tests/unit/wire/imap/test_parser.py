@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
 from govmail.wire.imap import parser, responses, search
+from govmail.wire.imap.enabled import NOTHING
 from govmail.wire.imap.fetch import BodySection, Plain, Section, Text, parse_items
 from govmail.wire.imap.numset import STAR, NumSet
 from govmail.wire.imap.tokens import Tokens
@@ -37,6 +38,11 @@ EXAMPLES: list[tuple[parser.Parser, bytes, c.Command]] = [
     (parser.select, b" inbox", c.Select("INBOX")),
     (parser.select, b' "&XfJT0ZAB-"', c.Select("已发送")),
     (parser.select, b" Work/2026/", c.Select("Work/2026")),
+    (parser.select, b" INBOX (CONDSTORE)", c.Select("INBOX", True)),
+    (parser.fetch, b" 1:* (FLAGS) (CHANGEDSINCE 12345)", c.Fetch(NumSet(((1, STAR),)), (Plain.FLAGS,), 12345)),
+    (parser.store, b" 7,5,9 (UNCHANGEDSINCE 320162338) +FLAGS.SILENT \\Deleted",
+     c.Store(NumSet(((7, 7), (5, 5), (9, 9))), "add", ("\\Deleted",), True, 320162338)),
+    (parser.search, b' MODSEQ "/flags/\\\\draft" all 620162338', c.Search(search.Changed(620162338))),
     (parser.create, b' "My Sent" (USE (\\Sent))', c.Named("My Sent", "\\Sent")),
     (parser.create, b" inbox/a", c.Named("INBOX/a")),
     (parser.rename, b" blurdybloop {5+}\r\nsarah", c.Rename("blurdybloop", "sarah")),
@@ -84,6 +90,10 @@ WRONG: list[tuple[parser.Parser, bytes]] = [
     (parser.store, b" 1 FLAGS (\\Nonsense)"), (parser.store, b" 1 *FLAGS x"), (parser.search, b" "), (parser.search, b" CHARSET UTF-8 TEXT \"\xff\""),
     (parser.search, b" " + b"(" * 60 + b"ALL" + b")" * 60), (parser.search, b" " + b"NOT " * 60 + b"ALL"), (parser.search, b" ALL" * 2000),
     (parser.search, b" SINCE 30-Feb-2026"), (parser.search, b" OR ALL"), (parser.search, b" UID 0"),
+    (parser.select, b" INBOX ()"), (parser.select, b" INBOX (QRESYNC (1 1))"), (parser.select, b" INBOX (CONDSTORE"),
+    (parser.fetch, b" 1 FLAGS ()"), (parser.fetch, b" 1 FLAGS (CHANGEDSINCE)"), (parser.fetch, b" 1 FLAGS (CHANGEDSINCE 1 VANISHED)"),
+    (parser.fetch, b" 1 FLAGS (CHANGEDSINCE 9223372036854775808)"), (parser.store, b" 1 (UNCHANGEDSINCE) FLAGS ()"), (parser.store, b" 1 () FLAGS ()"),
+    (parser.search, b" MODSEQ"), (parser.search, b' MODSEQ "/flags/x" some 1'), (parser.search, b" MODSEQ -1"),
 ]  # fmt: skip
 
 
@@ -91,6 +101,46 @@ WRONG: list[tuple[parser.Parser, bytes]] = [
 def test_refuses(parse: parser.Parser, octets: bytes) -> None:
     with pytest.raises(SyntaxProblem):
         read(parse, octets)
+
+
+QRESYNC = NOTHING.plus("QRESYNC")
+RESYNCS: list[tuple[bytes, c.Resync]] = [
+    (b"67890007 20050715194045000", c.Resync(67890007, 20050715194045000)),
+    (b"67890007 90060115194045000 41:211,214:541", c.Resync(67890007, 90060115194045000, NumSet(((41, 211), (214, 541))))),
+    (b"1 2 (5,8 9,20)", c.Resync(1, 2, None, ((5, 9), (5, 9), (8, 20), (8, 20)))),
+    (b"1 2 3:4 (1:10 11:15,21:25)", c.Resync(1, 2, NumSet(((3, 4),)), ((1, 11), (5, 15), (6, 21), (10, 25)))),
+]
+
+
+@pytest.mark.parametrize(("octets", "expected"), RESYNCS, ids=[repr(octets) for octets, _ in RESYNCS])
+def test_what_a_client_says_that_it_has(octets: bytes, expected: c.Resync) -> None:
+    """RFC 7162 §3.2.5."""
+    command = parser.select(Tokens(b" INBOX (QRESYNC (" + octets + b"))", enabled=QRESYNC))
+    assert command == c.Select("INBOX", True, expected)
+
+
+@pytest.mark.parametrize("octets", [b"1", b"1 2 (1:3 1:2)", b"1 2 (3:1 1:3)", b"1 2 (1:* 1:*)", b"1 2 (1 1) 1:5", b"1 2 1 2", b"1 2 (1 1) (1 1)", b"0 1,"])
+def test_what_no_client_may_say_that_it_has(octets: bytes) -> None:
+    with pytest.raises(SyntaxProblem):
+        parser.select(Tokens(b" INBOX (QRESYNC (" + octets + b"))", enabled=QRESYNC))
+
+
+def test_absurd_seq_match_data_costs_its_length() -> None:
+    numbers = b",".join(b"%d" % (2 * n + 1) for n in range(9000))
+    command = parser.select(Tokens(b" INBOX (QRESYNC (1 2 (1:9000 %b)))" % numbers, enabled=QRESYNC))
+    assert command.resync is not None
+    assert len(command.resync.matches) == 18_000
+
+
+@pytest.mark.parametrize("name", ["发文", "a\"b\\c", "R&D", "INBOX", "with space", "NIL"])
+def test_names_come_back_in_either_encoding(name: str) -> None:
+    for enabled in (NOTHING, NOTHING.plus("IMAP4REV2")):
+        assert Tokens(responses.mailbox(name, utf8=enabled.utf8), enabled=enabled).mailbox() == name
+
+
+def test_utf8_names_that_are_none() -> None:
+    with pytest.raises(SyntaxProblem):
+        Tokens(b'"\xb9\xab"', enabled=NOTHING.plus("UTF8=ACCEPT")).mailbox()
 
 
 def test_unknown_charset_has_an_answer_of_its_own() -> None:
@@ -111,7 +161,7 @@ sections = st.one_of(
     st.builds(Section, st.lists(st.integers(1, 99), min_size=1, max_size=4).map(tuple), st.sampled_from([Text.FULL, Text.HEADER, Text.TEXT, Text.MIME])),
     st.builds(Section, st.lists(st.integers(1, 99), max_size=4).map(tuple), st.sampled_from([Text.FIELDS, Text.FIELDS_NOT]), fields),
 )
-items = st.sampled_from(list(Plain)) | st.builds(BodySection, sections, st.booleans(), st.none() | st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1)))
+items = st.sampled_from(list(Plain)) | st.builds(BodySection, sections, st.booleans(), st.none() | st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 2**63 - 1)))
 
 
 @given(st.lists(items, min_size=1, max_size=6, unique=True))
@@ -127,7 +177,8 @@ leaves = st.one_of(
     st.builds(search.Recent, st.booleans()),
     st.builds(search.Numbers, numbers, st.booleans()),
     st.builds(search.Dated, st.sampled_from(search.When), st.sampled_from(["BEFORE", "ON", "SINCE"]), st.dates(date(1970, 1, 1), date(2100, 1, 1))),
-    st.builds(search.Size, st.booleans(), st.integers(0, 2**32 - 1)),
+    st.builds(search.Size, st.booleans(), st.integers(0, 2**63 - 1)),
+    st.builds(search.Changed, st.integers(0, 2**63 - 1)),
     st.builds(search.HeaderContains, st.sampled_from(["FROM", "SUBJECT", "MESSAGE-ID", "X-LONG NAME"]), words),
     st.builds(search.Contains, st.sampled_from(["TEXT", "BODY"]), words),
 )
