@@ -140,6 +140,40 @@ push "<limit>~s 2<enter><save-message>=Archive<enter><limit>all<enter><delete-pa
         assert await client.ok(b"STATUS INBOX (MESSAGES)") == [b"* STATUS INBOX (MESSAGES 1)\r\n"]
 
 
+async def test_mutt_resynchronises(stage: Stage, tmp_path: Path) -> None:
+    """mutt with QRESYNC and its cache: on its second visit it asks only what became of what it knew."""
+    for number in (1, 2, 3, 4):
+        await stage.deliver(LOGIN, message(number))
+    env = {"TERM": "xterm", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+    async def visit(keys: str) -> str:
+        (tmp_path / "muttrc").write_text(f"""
+set folder="imap://127.0.0.1:{stage.plain}/" spoolfile="+INBOX" imap_user="{LOGIN}" imap_pass="{PASSWORD}"
+set ssl_starttls=no ssl_force_tls=no imap_qresync=yes imap_condstore=yes header_cache="{tmp_path}/cache"
+set confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no sleep_time=0
+push "{keys}<quit>"
+""")
+        await run("script", "-qec", f"mutt -n -d 2 -F {tmp_path}/muttrc", "/dev/null", env=env)
+        return (tmp_path / ".muttdebug0").read_text("utf-8", "replace")
+
+    await visit("")
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.ok(b"SELECT INBOX")
+        await client.ok(b"STORE 2 +FLAGS.SILENT (\\Deleted)")
+        await client.ok(b"EXPUNGE")
+        await client.ok(b"UID STORE 3 +FLAGS.SILENT (\\Flagged)")
+    await stage.deliver(LOGIN, message(5))
+    said = await visit("<delete-pattern>~F<enter><limit>~s 5<enter><save-message>=Archive<enter><limit>all<enter>")
+    assert re.search(r"UID FETCH 1:4 \(FLAGS\) \(CHANGEDSINCE [0-9]+ VANISHED\)", said)
+    assert "VANISHED (EARLIER) 2" in said
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.ok(b"SELECT INBOX")
+        assert await client.ok(b"UID SEARCH ALL") == [b"* SEARCH 1 4\r\n"]
+        assert await client.ok(b"STATUS Archive (MESSAGES)") == [b"* STATUS Archive (MESSAGES 1)\r\n"]
+
+
 async def test_imaplib(stage: Stage) -> None:
     await stage.deliver(LOGIN, message(1))
 
