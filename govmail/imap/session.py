@@ -201,7 +201,7 @@ class Session(asyncio.Protocol):
         pause = int(self.server.limits.imap_progress_seconds)
         if now < since + pause:  # some other time has come, of a command before
             return since + pause
-        self.transport.write(responses.untagged(b"OK", "still working", b'INPROGRESS ("%b" NIL NIL)' % tag))
+        self.transport.write(responses.untagged(b"OK", "still working", responses.in_progress(tag)))
         return now + pause
 
     def _expire(self, now: int, seconds: float, text: str) -> int | None:

@@ -22,7 +22,7 @@ from govmail.store import accounts, contents, mailboxes
 from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
 from govmail.store.keywords import keyword_bits, keyword_names
 from govmail.store.schema import UNSEEN, account, expunged, mailbox, message
-from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, field, one_of, rows_in
+from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, by_index, field, one_of, rows_in
 from govmail.store.values import (
     AppendResult,
     CopyResult,
@@ -112,11 +112,11 @@ _STORE = Prepared(
     .where(*_IN, or_(message.c.flags != _NEW_FLAGS, message.c.keywords != _NEW_KEYWORDS))
     .values(flags=_NEW_FLAGS, keywords=_NEW_KEYWORDS, modseq=bindparam("now_at", type_=BIG))
 )
+_unseen = by_index(message, "message_unseen")
 _FIRST_UNSEEN = Prepared(
-    select(message.c.uid)
-    .with_hint(message, "INDEXED BY message_unseen", "sqlite")  # without statistics it would walk the mailbox
-    .where(message.c.account_id == bindparam("account"), message.c.mailbox_id == bindparam("mailbox"), UNSEEN)
-    .order_by(message.c.uid)
+    select(_unseen.c.uid)
+    .where(_unseen.c.account_id == bindparam("account"), _unseen.c.mailbox_id == bindparam("mailbox"), UNSEEN)
+    .order_by(_unseen.c.uid)
     .limit(literal_column("1"))
 )
 _DELETE = Prepared(

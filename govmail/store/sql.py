@@ -15,7 +15,18 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, BindParameter, Column, Connection, Integer, Text, bindparam
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    Connection,
+    Integer,
+    Table,
+    TableClause,
+    Text,
+    bindparam,
+    column,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -29,6 +40,25 @@ Row = tuple[Any, ...]
 BIG = BigInteger()
 INT = Integer()
 STR = Text()
+
+
+# -- what a planner cannot know -------------------------------------------------------------------------------------
+
+
+class by_index(TableClause):
+    """`table`, read by its index `index` where the planner has no statistics to see that this is best (SQLite)."""
+
+    inherit_cache = False
+
+    def __init__(self, table: Table, index: str) -> None:
+        super().__init__(table.name, *(column(one.name, one.type) for one in table.columns))
+        self.index = index
+
+
+@compiles(by_index, "sqlite")
+def _by_index_sqlite(element: by_index, compiler: SQLCompiler, **kw: Any) -> str:
+    name: str = compiler.visit_table(element, **kw)  # type: ignore[no-untyped-call]
+    return f"{name} INDEXED BY {element.index}" if kw.get("asfrom") else name
 
 
 # -- sets and rows as one parameter --------------------------------------------------------------------------------

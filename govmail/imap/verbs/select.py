@@ -77,8 +77,9 @@ async def examine(session: Session, command: commands.Select, tag: bytes) -> Res
 
 
 async def _enter(session: Session, command: commands.Select, *, read_only: bool) -> Result:
-    if session.view is not None:
-        await session.leave_mailbox()  # RFC 3501 §6.3.1: also when the SELECT fails
+    was_selected = session.view is not None
+    await session.leave_mailbox()  # RFC 3501 §6.3.1: also when the SELECT fails
+    if was_selected:
         session.write(responses.untagged(b"OK", "previous mailbox is closed", b"CLOSED"))  # RFC 7162 §3.2.11, RFC 9051 §7.1
     if command.condstore:
         use_modseq(session)

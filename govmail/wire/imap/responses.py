@@ -127,6 +127,11 @@ def modified(numbers: Sequence[Range]) -> bytes:
     return b"MODIFIED " + print_ranges(numbers)
 
 
+def in_progress(tag: bytes) -> bytes:
+    """INPROGRESS without numbers; a tag that could end the response code is not repeated (RFC 9585 §4)."""
+    return b"INPROGRESS (%b NIL NIL)" % (b"NIL" if b"]" in tag else b'"%b"' % tag)
+
+
 def append_uid(uidvalidity: int, uid: int) -> bytes:
     """APPENDUID (RFC 4315 §3)."""
     return b"APPENDUID %d %d" % (uidvalidity, uid)

@@ -143,6 +143,8 @@ async def test_a_slow_command_says_that_it_goes_on(tmp_path: Path) -> None:
         await client.login("a@jx.example")
         await client.append(b"Subject: x\r\n\r\n")
         await client.ok(b"SELECT INBOX")
+        await other.login("a@jx.example")
+        await other.ok(b"EXAMINE INBOX")
         held, release = threading.Event(), threading.Event()
 
         def hold(conn: Connection) -> None:
@@ -153,9 +155,10 @@ async def test_a_slow_command_says_that_it_goes_on(tmp_path: Path) -> None:
         await asyncio.to_thread(held.wait, 20)
         try:
             await client.send(b"a STORE 1 +FLAGS (\\Seen)\r\n")
-            await other.ok(b"NOOP")
+            await other.send(b"a]b COPY 1 Trash\r\n")
             assert await client.response() == b'* OK [INPROGRESS ("a" NIL NIL)] still working\r\n'
             assert await client.response() == b'* OK [INPROGRESS ("a" NIL NIL)] still working\r\n'
+            assert await other.response() == b"* OK [INPROGRESS (NIL NIL NIL)] still working\r\n"
         finally:
             release.set()
             await holding

@@ -146,6 +146,21 @@ def test_statements_find_their_rows_by_an_index(conn: Connection) -> None:
                 assert table in SMALL_TABLES or table.endswith("_in") or table == "json_each" or "CONSTANT" in step, (name, plan)
 
 
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (changes._CHANGED, "USING INDEX message_modseq (account_id=? AND mailbox_id=? AND modseq>?)"),
+        (changes._VANISHED, "USING PRIMARY KEY (account_id=? AND mailbox_id=? AND modseq>?)"),
+        (messages._FIRST_UNSEEN, "USING INDEX message_unseen (account_id=? AND mailbox_id=?)"),
+    ],
+)
+def test_news_cost_what_is_new_and_not_the_mailbox(conn: Connection, statement: Prepared, expected: str) -> None:
+    form = statement.form(conn)
+    assert form.order is not None
+    plan = sqlite.driver(conn).execute(f"EXPLAIN QUERY PLAN {form.text}", [None] * len(form.order)).fetchall()
+    assert [row[3].partition(" ")[2].partition(" ")[2] for row in plan] == [expected]
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_fetch_costs_as_many_statements_for_one_message_as_for_forty(conn: Connection, count: int) -> None:
     raw = sqlite.driver(conn)
