@@ -279,6 +279,9 @@ def status(tokens: Tokens) -> c.Status:
     return c.Status(name, items)
 
 
+_UTF8_DATA = b"UTF8 (~"  # append-data =/ "UTF8" SP "(" literal8 ")" (RFC 6855 §4); the message is taken as it is either way
+
+
 def append_head(tokens: Tokens) -> c.Append:
     """"APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: all but the octets of the literal, which are elsewhere."""
     tokens.space()
@@ -292,13 +295,18 @@ def append_head(tokens: Tokens) -> c.Append:
     if tokens.peek() == b'"':
         when = tokens.date_time()
         tokens.space()
+    if tokens.enabled.utf8_accept:
+        tokens.take(_UTF8_DATA)
     return c.Append(name, flags, when)
 
 
 def append(tokens: Tokens) -> c.Append:
     """The whole command after its message has been taken: nothing may follow (no MULTIAPPEND)."""
     command = append_head(tokens)
+    extended = tokens.took(_UTF8_DATA)
     tokens.literal_size()
+    if extended:
+        tokens.expect(b")")
     tokens.end()
     return command
 

@@ -77,6 +77,10 @@ class Tokens:
         self.at = end
         return True
 
+    def took(self, text: bytes) -> bool:
+        """Whether `text` (in capitals) is what was taken last."""
+        return self._octets[max(self.at - len(text), 0) : self.at].upper() == text
+
     def expect(self, text: bytes) -> None:
         if not self.take(text):
             raise SyntaxProblem(f"expected {text.decode('ascii')!r}")

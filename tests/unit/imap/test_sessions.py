@@ -136,6 +136,23 @@ async def test_idle_says_something_now_and_then(tmp_path: Path) -> None:
         assert await client.response() == b"a OK IDLE completed\r\n"
 
 
+async def test_a_login_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    """UNAUTHENTICATE (RFC 8437): not counted, not kicked, not told any more; and there is a time to log in again."""
+    limits = structs.replace(TEST_LIMITS, imap_login_seconds=1.0)
+    async with running("sqlite://", tmp_path, limits) as stage, ImapClient(stage.plain) as client:
+        await client.login("first@jx.example")
+        await client.ok(b"SELECT INBOX")
+        await client.ok(b"UNAUTHENTICATE")
+        assert stage.server.connections_of(person_id("first@jx.example")) == 0
+        assert await stage.server.kick(person_id("first@jx.example")) == 0
+        await client.login("second@jx.example")
+        assert stage.server.connections_of(person_id("second@jx.example")) == 1
+        await stage.deliver("first@jx.example", b"Subject: x\r\n\r\n")
+        assert await client.ok(b"NOOP") == []
+        await client.ok(b"UNAUTHENTICATE")
+        assert (await client.response()).startswith(b"* BYE too long without login")
+
+
 async def test_a_slow_command_says_that_it_goes_on(tmp_path: Path) -> None:
     """INPROGRESS (RFC 9585): here somebody else holds the store."""
     limits = structs.replace(TEST_LIMITS, imap_progress_seconds=1.0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from govmail.imap.flags import NO_KEYWORDS
 from govmail.imap.view import SelectedView, SharedMaps, UidMap
 from govmail.store.values import FlagChange, MailboxChanges
+from govmail.wire.imap.enabled import NOTHING
 from govmail.wire.imap.numset import from_numbers
 
 uids = st.frozensets(st.integers(1, 80), max_size=40).map(sorted)
@@ -62,6 +63,24 @@ def test_expunge_is_held_back_and_said_from_the_end() -> None:
         b"* 4 EXPUNGE\r\n* 2 EXPUNGE\r\n", b"* 4 EXISTS\r\n", b"* 0 RECENT\r\n", b"* 3 FETCH (FLAGS (\\Seen))\r\n"
     ]  # fmt: skip
     assert one.uids.ranges == ((1, 1), (3, 3), (8, 9))
+
+
+def test_news_in_the_form_that_the_client_has_enabled() -> None:
+    def lines(*names: str) -> list[bytes]:
+        maps = SharedMaps()
+        enabled = NOTHING
+        for name in names:
+            enabled = enabled.plus(name)
+        news = told(uid_next=10, modseq=7, arrived=[9], flags=[8], vanished=[2, 4, 5])
+        return list(view([1, 2, 4, 5, 8], maps).apply(news, maps, expunges=True, with_uid=False, enabled=enabled))
+
+    gone, exists = [b"* VANISHED 2,4:5\r\n"], [b"* 3 EXISTS\r\n"]
+    recent = [b"* 0 RECENT\r\n"]
+    assert lines() == [b"* 4 EXPUNGE\r\n* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n", *exists, *recent, b"* 2 FETCH (FLAGS (\\Seen))\r\n"]
+    assert lines("CONDSTORE")[3:] == [b"* 2 FETCH (FLAGS (\\Seen) MODSEQ (7))\r\n"]
+    assert lines("QRESYNC") == [*gone, *exists, *recent, b"* 2 FETCH (UID 8 FLAGS (\\Seen) MODSEQ (7))\r\n"]
+    assert lines("UIDONLY") == [*gone, *exists, *recent, b"* 8 UIDFETCH (FLAGS (\\Seen))\r\n"]
+    assert lines("QRESYNC", "UIDONLY", "IMAP4REV2") == [*gone, *exists, b"* 8 UIDFETCH (FLAGS (\\Seen) MODSEQ (7))\r\n"]
 
 
 def test_own_change_is_not_news() -> None:
