@@ -25,6 +25,7 @@ from govmail.store import blobs, changes, contents
 from govmail.store import search as store_search
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
+from govmail.store.keywords import keyword_bits
 from govmail.store.values import StoredMessage
 from govmail.wire.imap.numset import Ranges, from_numbers, intersect, subtract
 from govmail.wire.imap.search import (
@@ -80,7 +81,7 @@ class _Search:
                     ranges = intersect(ranges, from_numbers([change.uid for change in later]))
                 case HasFlag(name, present) | Not(HasFlag(name, present)):
                     wanted = present is not isinstance(one, Not)
-                    flag, word = int(SYSTEM.get(name, 0)), self._bits.get(name.lower(), 0)
+                    flag, word = int(SYSTEM.get(name, 0)), self._keyword(name)
                     if wanted and not flag and not word:
                         return set()
                     if wanted:
@@ -121,7 +122,7 @@ class _Search:
             case Not(inner):
                 return among - self._holds(inner, among)
             case HasFlag(name, present):
-                flag, word = int(SYSTEM.get(name, 0)), self._bits.get(name.lower(), 0)
+                flag, word = int(SYSTEM.get(name, 0)), self._keyword(name)
                 return {uid for uid in among if bool(rows[uid].flags & flag or rows[uid].keywords & word) is present}
             case Recent(present):
                 return {uid for uid in among if (uid >= self._view.recent_from) is present}
@@ -138,6 +139,12 @@ class _Search:
                 return {uid for uid in among if rows[uid].modseq >= modseq}
             case Contains(scope, text):
                 return self._text("text" if scope == "TEXT" else "body", text, among)
+
+    def _keyword(self, name: str) -> int:
+        """Its bit, 0 when there is none; one that came up after the session learnt the names is looked up."""
+        if name not in SYSTEM and name.lower() not in self._bits:
+            self._bits[name.lower()] = keyword_bits(self._conn, self._view.account_id, [name], create=False)
+        return self._bits.get(name.lower(), 0)
 
     def _uids(self, key: Numbers) -> Ranges:
         uids = self._view.uids

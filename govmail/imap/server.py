@@ -216,6 +216,12 @@ class ImapServer:
             found = self._names[account_id] = FlagNames(names)
         return found
 
+    def told_elsewhere(self, session: Session, account_id: int, mailbox_id: int) -> int:
+        r"""UIDs below it are \Recent to other sessions of this person that have the mailbox selected."""
+        assert session.principal is not None
+        views = [other.view for other in self._people.get(session.principal.directory_id, ()) if other is not session]
+        return max([view.uid_next for view in views if view is not None and (view.account_id, view.mailbox_id) == (account_id, mailbox_id) and not view.read_only], default=0)
+
     async def refresh_names(self, session: Session) -> None:
         """Some keyword is new: learn its name, and tell the client."""
         view = session.view
