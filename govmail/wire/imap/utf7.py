@@ -16,7 +16,7 @@ from govmail.errors import SyntaxProblem
 
 _PLAIN = re.compile(r"[\x20-\x25\x27-\x7e]*\Z")
 _SHIFT = re.compile(r"[^\x20-\x7e]+|&")
-_SHIFTED = re.compile(rb"&([^-]*)-")
+_SHIFTED = re.compile(rb"&([^-&]*)-")  # "&" ends the search for an end: a name full of "&" would be searched again and again
 _DIRECT = re.compile(rb"[\x20-\x25\x27-\x7e]*\Z")
 _CODED = re.compile(rb"[A-Za-z0-9+,]+\Z")
 
