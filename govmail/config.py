@@ -78,6 +78,7 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_progress_seconds: Annotated[float, Meta(description="a command that takes longer says in between that it goes on (RFC 9585)", ge=1)] = 15.0
     imap_failure_seconds: Annotated[float, Meta(description="a failed login is answered after this")] = 2.0
     imap_output_octets: Annotated[int, Meta(description="unsent output of one connection; beyond it the command waits")] = 256 * KB
+    imap_notify_lines: Annotated[int, Meta(description="changes of other mailboxes told at once; more of them end a NOTIFY")] = 1000
     mailbox_name_octets: Annotated[int, Meta(description="a whole mailbox name, UTF-8")] = 1000
     mailbox_depth: Annotated[int, Meta(description="levels of a mailbox name")] = 20
     mailboxes_per_account: Annotated[int, Meta(description="mailboxes of one account")] = 2000

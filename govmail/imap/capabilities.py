@@ -68,6 +68,7 @@ CAPABILITIES = (
     Capability("CHILDREN", "RFC 3348 §3", "scripts/imap/list.txt"),
     Capability("NAMESPACE", "RFC 2342 §5", "scripts/imap/mailboxes.txt"),
     Capability("IDLE", "RFC 2177 §3", "scripts/imap/idle.txt"),
+    Capability("NOTIFY", "RFC 5465 §3", "scripts/imap/notify.txt"),
     Capability("UNSELECT", "RFC 3691 §2", "scripts/imap/close.txt"),
     Capability("UIDPLUS", "RFC 4315 §2", "scripts/imap/expunge.txt"),
     Capability("MOVE", "RFC 6851 §3", "scripts/imap/move.txt"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -23,6 +24,7 @@ from govmail.errors import MailError, NoSuchMailbox, SyntaxProblem
 from govmail.imap import capabilities, status, verbs
 from govmail.imap.state import Disconnected, Result, State, Verb
 from govmail.imap.verbs import append
+from govmail.imap.verbs.fetch import push
 from govmail.imap.view import SelectedView
 from govmail.interfaces import Hint, Principal
 from govmail.store import changes, mailboxes
@@ -35,6 +37,7 @@ from govmail.wire.imap.tokens import Tokens, UidRequired
 
 if TYPE_CHECKING:
     from govmail.imap.server import ImapServer, Port
+    from govmail.imap.watch import Watch
 
 log = structlog.get_logger()
 
@@ -76,7 +79,7 @@ class Session(asyncio.Protocol):
     __slots__ = (
         "_errors", "_heard", "_held", "_idle_tag", "_input", "_open", "_out", "_out_size", "_paused", "_resume", "_task",
         "account_id", "active", "due", "enabled", "failures", "framer", "peer", "port", "principal", "server", "tls", "transport", "unsubscribe",
-        "view", "without",
+        "view", "watch", "without",
     )  # fmt: skip
 
     def __init__(self, server: ImapServer, port: Port) -> None:
@@ -91,6 +94,7 @@ class Session(asyncio.Protocol):
         self.view: SelectedView | None = None
         self.enabled = NOTHING
         self.without = port.without  # capabilities that this client is not offered
+        self.watch: Watch | None = None  # after NOTIFY
         self.unsubscribe: Callable[[], None] | None = None
         self._heard = 0  # latest modseq of a hint that came while nothing was selected
         self.failures = 0
@@ -238,8 +242,20 @@ class Session(asyncio.Protocol):
             self._heard = max(self._heard, hint.modseq)
         elif hint.modseq > view.modseq and (not hint.mailbox_ids or view.mailbox_id in hint.mailbox_ids):
             view.heard = max(view.heard, hint.modseq)
-            if self._idle_tag and self._task is None:
-                self._start(NEWS)
+        if self.watch is not None:
+            self.watch.hear(hint)
+        if self._task is None and self._has_news:
+            self._start(NEWS)
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether something must be said though no command runs: in IDLE, or after NOTIFY."""
+        view, watch = self.view, self.watch
+        if watch is None:
+            return bool(self._idle_tag) and view is not None and view.stale
+        if watch.waiting:
+            return True
+        return view is not None and watch.tells_selected and (view.stale or (watch.at_once and bool(view.vanished)))
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -256,8 +272,9 @@ class Session(asyncio.Protocol):
                 return Fatal("line too long")
             if line is not None:
                 return Done(line)
-            return NEWS if self.view is not None and self.view.stale else None
-        return self.framer.next_event()
+            return NEWS if self._has_news else None
+        event = self.framer.next_event()
+        return NEWS if event is None and self.watch is not None and self._has_news else event
 
     async def _work(self, first: Event) -> None:
         event: Event | None = first
@@ -353,8 +370,10 @@ class Session(asyncio.Protocol):
     async def _answer(self, verb: Verb, tag: bytes, result: Result | None) -> None:
         if result is None:
             return  # the verb has answered, or will
-        if self.view is not None and (self.view.stale or verb.asks):
+        if self.view is not None and (self.view.stale or verb.asks) and (self.watch is None or self.watch.tells_selected):
             await self.look(expunges=not verb.uses_numbers, with_uid=verb.by_uid)
+        if self.watch is not None:
+            await self.watch.tell(self)
         self.write(responses.tagged(tag, result.condition, result.text or f"{verb.name} completed", result.code))
 
     async def _run(self, tag: bytes, name: str, work: Coroutine[None, None, None]) -> None:
@@ -490,6 +509,7 @@ class Session(asyncio.Protocol):
         self.principal = None
         self.account_id = self._heard = 0
         self.enabled = NOTHING
+        self.watch = None
         self.without = self.port.without
         self.failures = 0
         self.framer.authenticated = False
@@ -532,29 +552,37 @@ class Session(asyncio.Protocol):
             raise Disconnected
         if any(change.keywords & ~view.names.known for change in news.flags):
             await self.server.refresh_names(self)
+        watch, uid_next = self.watch, view.uid_next
+        if watch is not None and not watch.tells_flags:
+            news = replace(news, flags=tuple(one for one in news.flags if one.uid in own))
         lines = view.apply(news, self.server.maps, expunges=expunges, with_uid=with_uid, enabled=self.enabled, own=own)
         await self.send(lines)
+        if watch is not None and watch.selected is not None and watch.selected.items and view.uid_next > uid_next:
+            await push(self, watch.selected.items, view.resolve_uids(((uid_next, view.uid_next - 1),)))
 
     # -- IDLE -----------------------------------------------------------------------------------------------------
 
     async def begin_idle(self, tag: bytes) -> None:
         """From here the connection waits for hints and for DONE."""
         self._idle_tag = tag
-        if self.view is not None:
-            await self._announce()
+        await self._announce()
         self.write(b"+ idling\r\n")
 
     async def _announce(self) -> None:
-        if self.view is not None:
-            await self.look(expunges=True, with_uid=False)
-            await self.flush()
+        watch = self.watch
+        if self.view is not None and (watch is None or watch.tells_selected):
+            await self.look(expunges=bool(self._idle_tag) or (watch is not None and watch.at_once), with_uid=False)
+        if watch is not None:
+            await watch.tell(self)
+        await self.flush()
 
     async def _end_idle(self, line: bytes) -> None:
+        done = line.strip().upper() == b"DONE"
+        if done and self._has_news:
+            await self._announce()
         tag, self._idle_tag = self._idle_tag, b""
-        if line.strip().upper() != b"DONE":
+        if not done:
             self.bad(tag, "expected DONE")
             return
-        if self.view is not None and self.view.stale:
-            await self.look(expunges=True, with_uid=False)
         self.write(responses.tagged(tag, b"OK", "IDLE completed"))
 

@@ -12,9 +12,9 @@ RFC 9051 §5.1 (names), §6.3.4-6.3.9; RFC 3501 §6.3.5 (renaming INBOX); RFC 61
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -32,7 +32,7 @@ from govmail.store.accounts import INBOX_ID, next_uidvalidity
 from govmail.store.changes import next_modseq, note
 from govmail.store.contents import note_gone
 from govmail.store.schema import account, expunged, mailbox, mailbox_gone, message, subscription
-from govmail.store.sql import Prepared
+from govmail.store.sql import Prepared, as_set, one_of
 from govmail.store.values import AccountId, Mailbox, MailboxId
 
 INBOX = "INBOX"
@@ -74,6 +74,13 @@ _THIS = (_OF, mailbox.c.mailbox_id == bindparam("mailbox"))
 _ALL = Prepared(select(*_FIELDS).where(_OF))
 _BY_NAME = Prepared(select(*_FIELDS).where(_OF, mailbox.c.name == bindparam("called")))
 _BY_ID = Prepared(select(*_FIELDS).where(*_THIS))
+_BY_IDS = Prepared(select(*_FIELDS).where(_OF, one_of(mailbox.c.mailbox_id, "ids")))
+_CHANGED = Prepared(
+    select(*_FIELDS).where(_OF, or_(mailbox.c.modseq > bindparam("after"), mailbox.c.highest_modseq > bindparam("after")))
+)
+_GONE_SINCE = Prepared(
+    select(mailbox_gone.c.mailbox_id).where(mailbox_gone.c.account_id == bindparam("account"), mailbox_gone.c.modseq > bindparam("after"))
+)
 _BY_USE = Prepared(select(*_FIELDS).where(_OF, mailbox.c.special_use == bindparam("use")))
 _COUNT = Prepared(select(func.count()).select_from(mailbox).where(_OF))
 _TAKE_ID = Prepared(
@@ -160,6 +167,21 @@ def by_id(conn: Connection, account_id: int, mailbox_id: int) -> Mailbox:
     if row is None:
         raise NoSuchMailbox
     return _mailbox(row)
+
+
+def by_ids(conn: Connection, account_id: int, mailbox_ids: Collection[int]) -> list[Mailbox]:
+    """Those of them that there are."""
+    return [_mailbox(row) for row in _BY_IDS.rows(conn, {"account": account_id, "ids": as_set(list(mailbox_ids))})]
+
+
+def changed_since(conn: Connection, account_id: int, modseq: int) -> list[Mailbox]:
+    """Mailboxes whose name, use or messages changed after `modseq`."""
+    return [_mailbox(row) for row in _CHANGED.rows(conn, {"account": account_id, "after": modseq})]
+
+
+def gone_since(conn: Connection, account_id: int, modseq: int) -> list[int]:
+    """Ids of mailboxes deleted after `modseq`."""
+    return [row[0] for row in _GONE_SINCE.rows(conn, {"account": account_id, "after": modseq})]
 
 
 def create(
@@ -262,14 +284,16 @@ def subscribe(conn: Connection, account_id: int, name: str) -> None:
     check_name(name, Limits())
     if len(subscriptions(conn, account_id)) >= 2 * Limits().mailboxes_per_account:
         raise LimitReached
-    _SUBSCRIBE.run(conn, {"account_id": account_id, "name": name})
+    if _SUBSCRIBE.run(conn, {"account_id": account_id, "name": name}):
+        note(conn, Hint(account_id, next_modseq(conn, account_id)))
 
 
 def unsubscribe(conn: Connection, account_id: int, name: str) -> None:
     """Idempotent."""
     name = canonical(name)
-    if _UNSUBSCRIBE.run(conn, {"account": account_id, "called": name}) == 0:
-        _UNSUBSCRIBE.run(conn, {"account": account_id, "called": _subscribed(conn, account_id, name)})
+    gone = _UNSUBSCRIBE.run(conn, {"account": account_id, "called": name})
+    if gone or _UNSUBSCRIBE.run(conn, {"account": account_id, "called": _subscribed(conn, account_id, name)}):
+        note(conn, Hint(account_id, next_modseq(conn, account_id)))
 
 
 def claim_recent(conn: Connection, account_id: int, mailbox_id: int) -> tuple[int, int]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from govmail.imap import enabling
 from govmail.imap.state import ANY, LOGGED_IN, Result, State, Verb
-from govmail.imap.verbs import anytime, fetch, idle, login, mailboxes, search, select, store
+from govmail.imap.verbs import anytime, fetch, idle, login, mailboxes, notify, search, select, store
 from govmail.wire.imap import commands, parser
+from govmail.wire.imap.notify import notify as parse_notify
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
@@ -49,6 +50,7 @@ _ROWS = (
     Verb("STATUS", parser.status, mailboxes.status, LOGGED_IN, "RFC 3501 §6.3.10"),
     Verb("APPEND", parser.append_head, append_without_message, LOGGED_IN, "RFC 3501 §6.3.11"),
     Verb("IDLE", parser.bare, idle.idle, LOGGED_IN, "RFC 2177 §3", capability="IDLE"),
+    Verb("NOTIFY", parse_notify, notify.notify, LOGGED_IN, "RFC 5465 §3.1", capability="NOTIFY"),
     Verb("CHECK", parser.bare, select.check, SELECTED, "RFC 3501 §6.4.1", asks=True),
     Verb("CLOSE", parser.bare, select.close, SELECTED, "RFC 3501 §6.4.2"),
     Verb("UNSELECT", parser.bare, select.unselect, SELECTED, "RFC 3691 §2", capability="UNSELECT"),

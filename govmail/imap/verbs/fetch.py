@@ -119,6 +119,21 @@ async def _changed(session: Session, view: SelectedView, command: commands.Fetch
 def _later(conn: Connection, account_id: int, mailbox_id: int, since: int, with_vanished: bool) -> tuple[Ranges, Sequence[Range] | None]:
     later = from_numbers([one.uid for one in changes.changed(conn, account_id, mailbox_id, since)])
     return later, changes.vanished(conn, account_id, mailbox_id, since) if with_vanished else ()
+async def push(session: Session, items: tuple[Item, ...], rest: Ranges) -> None:
+    r"""FETCH responses that nobody has asked for just now (RFC 5465 §5.2); nothing becomes \Seen."""
+    view = session.view
+    assert view is not None
+    if Plain.UID not in items and not session.enabled.uid_only:
+        items = (Plain.UID, *items)
+    plan = Plan(items, read_only=True, enabled=session.enabled)
+    while rest:
+        batch = await _read(session, view, plan, rest)
+        for piece in batch.pieces:
+            if isinstance(piece, Span):
+                await _stream(session, piece)
+            else:
+                await session.send((piece,))
+        rest = batch.rest
 
 
 async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) -> Batch:
