@@ -527,10 +527,13 @@ class Session(asyncio.Protocol):
 
     async def leave_mailbox(self) -> None:
         r"""Nothing is selected any more. What came while it was has been \Recent to this session and to no later one."""
-        view, self.view, self._heard = self.view, None, 0
-        if view is not None and not view.read_only and view.claimed < view.uid_next:
-            with suppress(NoSuchMailbox):
-                await self.server.database.write(mailboxes.claim_recent, view.account_id, view.mailbox_id)
+        view = self.view
+        try:
+            if view is not None and not view.read_only and view.claimed < view.uid_next:
+                with suppress(NoSuchMailbox):
+                    await self.server.database.write(mailboxes.claim_recent, view.account_id, view.mailbox_id)
+        finally:  # not before the claim: a session that selects meanwhile must see one or the other
+            self.view, self._heard = None, 0
 
     async def look(self, *, expunges: bool, with_uid: bool) -> None:
         """Ask the store what has changed, and say it."""

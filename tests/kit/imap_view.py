@@ -7,6 +7,7 @@ sequence numbers are in use), §2.3.2 (\Recent to no later session), §6.4.8 (UI
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 _NUMBERED = re.compile(rb"\* ([0-9]+) (EXISTS|RECENT|EXPUNGE|FETCH)\b")
@@ -27,9 +28,10 @@ class Seen:
 
 @dataclass
 class History:
-    r"""What all clients were told of one mailbox: UIDs that were \Recent, and the first session that had them so."""
+    r"""What all clients were told: which message (of which mailbox) was \Recent, who heard so first, and when (it counts)."""
 
-    recent: dict[int, object] = field(default_factory=dict)
+    recent: dict[tuple[Hashable, int], tuple[object, int]] = field(default_factory=dict)
+    now: int = 0
 
 
 class BrokenRule(AssertionError):
@@ -37,11 +39,16 @@ class BrokenRule(AssertionError):
 
 
 class ClientView:
-    """One selected mailbox of one session. `hear` each response while `command` runs; raises BrokenRule."""
+    """One selected mailbox of one session. `hear` each response while `command` runs; raises BrokenRule.
 
-    def __init__(self, history: History | None = None, *, read_only: bool = False) -> None:
+    `place`: what the clients that share a `history` call this mailbox, to be known before the first FETCH.
+    """
+
+    def __init__(self, history: History | None = None, place: Hashable = None, *, read_only: bool = False) -> None:
+        self.place = place
         self.messages: list[Seen] = []
         self.history = history
+        self._since = history.now if history else 0
         self.read_only = read_only
         self.uidvalidity = 0
         self.uidnext = 0  # as SELECT told it
@@ -81,14 +88,21 @@ class ClientView:
             self._require(not command.startswith(b"UID "), response, "no UID in the answer to a UID command")
         if flags := _FLAGS.search(items):
             known.flags = frozenset(flags[1].split())
-            if b"\\Recent" in known.flags and self.history is not None and not self.read_only and known.uid:
-                # Those that had the mailbox selected when it came may all have it: "it is undefined which of these" do.
-                owner = self.history.recent.setdefault(known.uid, self)
-                self._require(owner is self or known.uid >= self.uidnext, response, "\\Recent to a later session")
+            if b"\\Recent" in known.flags and self.history is not None and self.place is not None and not self.read_only and known.uid:
+                # Those that have the mailbox selected at the same time may all hear so: "it is undefined which of these" do.
+                self.history.now += 1
+                owner, told = self.history.recent.setdefault((self.place, known.uid), (self, self.history.now))
+                self._require(owner is self or told > self._since, response, "\\Recent to a later session")
 
     def _require(self, holds: bool, response: bytes, rule: str) -> None:
         if not holds:
             raise BrokenRule(f"{rule}: {response[:200]!r}; known: {[one.uid for one in self.messages]}")
+
+    def forget_recent(self) -> None:
+        r"""The session ended without anybody knowing what it had heard; all that may be \Recent again."""
+        if self.history is not None:
+            for key in [key for key, (owner, _) in self.history.recent.items() if owner is self]:
+                del self.history.recent[key]
 
     @property
     def unknown(self) -> tuple[int, int] | None:

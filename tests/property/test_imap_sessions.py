@@ -48,7 +48,6 @@ class Box:
     uidvalidity: int = 0  # 0: learnt from the first answer that tells it
     uid_next: int = 1
     messages: dict[int, tuple[int, frozenset[bytes]]] = field(default_factory=dict)
-    history: History = field(default_factory=History)
 
     def add(self, number: int, flags: frozenset[bytes]) -> int:
         self.messages[self.uid_next] = (number, flags)
@@ -101,6 +100,7 @@ class ThreeClients(RuleBasedStateMachine):
         self.stage = stage
         self.login = f"account-{next(ACCOUNTS)}@jx.example"
         self.clients: list[Client] = []
+        self.history = History()
         self.boxes = [Box("INBOX"), Box("Archive"), Box("Trash")]
         self.names = count(1)
         self.numbers = count(1)
@@ -203,7 +203,7 @@ class ThreeClients(RuleBasedStateMachine):
         async def act() -> None:
             client = await self._awake(which)
             box = self._box(into)
-            client.box, client.view = None, ClientView(box.history, read_only=read_only)
+            client.box, client.view = None, ClientView(self.history, id(box), read_only=read_only)
             _, tagged = await client.ok((b"EXAMINE " if read_only else b"SELECT ") + box.name.encode())
             assert (b"[READ-ONLY]" in tagged) == read_only
             client.box = box

@@ -90,8 +90,9 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
     if enabled.rev2:
         recent_from = claimed = NEVER
     elif not read_only and mailbox.recent_uid < mailbox.uid_next:
+        told = server.told_elsewhere(session, account_id, mailbox.mailbox_id)
         recent_from, claimed = await server.database.write(mailboxes.claim_recent, account_id, mailbox.mailbox_id)
-        recent_from = max(recent_from, server.told_elsewhere(session, account_id, mailbox.mailbox_id))
+        recent_from = max(recent_from, told, server.told_elsewhere(session, account_id, mailbox.mailbox_id))
     view = SelectedView(
         account_id=account_id,
         mailbox_id=mailbox.mailbox_id,
