@@ -69,7 +69,7 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_depth: Annotated[int, Meta(description="nested parentheses in one command")] = 50
     imap_search_keys: Annotated[int, Meta(description="keys in one SEARCH")] = 1000
     imap_set_ranges: Annotated[int, Meta(description="ranges in one sequence set")] = 10_000
-    imap_errors: Annotated[int, Meta(description="BAD answers before the connection is closed")] = 50
+    imap_errors: Annotated[int, Meta(description="BAD answers, or commands before login, until the connection is closed")] = 50
     imap_auth_failures: Annotated[int, Meta(description="failed logins before the connection is closed")] = 3
     imap_idle_seconds: Annotated[float, Meta(description="inactivity before logout (RFC 9051 §5.4: at least 30 minutes)", ge=1800)] = 1860.0
     imap_login_seconds: Annotated[float, Meta(description="time to log in")] = 60.0

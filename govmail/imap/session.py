@@ -43,6 +43,7 @@ log = structlog.get_logger()
 
 CLOSE_SECONDS = 30  # after BYE
 READ_AHEAD = 64 * 1024  # octets kept while a command runs, before reading pauses
+STRANGER_OCTETS = 64 * 1024  # who has sent more ahead before login is thrown out
 FLUSH_OCTETS = 64 * 1024  # output is handed to the transport in pieces of about this size
 
 
@@ -143,7 +144,10 @@ class Session(asyncio.Protocol):
         elif self._input is not None:
             if not self._input.done():
                 self._input.set_result(None)
-        elif self.framer.buffered > READ_AHEAD and not self._held:
+        elif self.principal is None and self.framer.buffered > STRANGER_OCTETS:
+            self.framer.discard()  # one read of a socket may be large, and there may be many strangers
+            self.close("too much before login")
+        elif self.framer.buffered > (READ_AHEAD if self.principal is not None else self.server.limits.imap_login_octets) and not self._held:
             self._held = True
             self.transport.pause_reading()
 
@@ -349,6 +353,11 @@ class Session(asyncio.Protocol):
         if self.enabled.uid_only and name in verbs.NUMBERED:
             self.bad(tag, UidRequired.text, b"UIDREQUIRED")
             return
+        if self.principal is None:
+            self._errors += 1  # every command of a stranger counts: it costs log lines, and nobody needs many before login
+            if self._errors >= self.server.limits.imap_errors:
+                self.close(status.BYE_ERRORS)
+                return
         await self._run(tag, name, self._call(verb, tag, tokens))
 
     async def _call(self, verb: Verb, tag: bytes, tokens: Tokens) -> None:
@@ -496,6 +505,7 @@ class Session(asyncio.Protocol):
         if account.without:
             self.without = capabilities.with_dependents(self.without | account.without)
         self.framer.authenticated = True
+        self._errors = 0
         self.active = self.server.wheel.now
         self.unsubscribe = self.server.bus.subscribe(account_id, self.wake)
 

@@ -13,7 +13,8 @@
 
 Every file has an account of its own, and every connection logs in to it unless told otherwise. `{#plain}` in a sent line is the
 literal of that message: its size, then – after `+` has come – its octets; `{#plain+}` does not wait. In an expected
-line it is the literal as the server sends it. `$(login)` is the account's login, `$(crlf)` a line end within a literal. What a
+line it is the literal as the server sends it. `$(login)` is the account's login, `$(crlf)` a line end within a literal,
+`$(nul)` an octet of zero. What a
 named group of a pattern has matched – `(?P<first>[0-9]+)` – is `$(first)` from then on.
 """
 
@@ -37,7 +38,7 @@ class Dialogue:
         self._lines = path.read_text("utf-8").splitlines()
         self._clients: dict[str, ImapClient] = {}
         self._greeting = False
-        self._words = {"login": self.login, "crlf": "\r\n"}
+        self._words = {"login": self.login, "crlf": "\r\n", "nul": "\0"}
 
     def message(self, name: str) -> bytes:
         """A message file, with CR LF."""
