@@ -1,4 +1,4 @@
-# govmail: make serve · make test · make check · make bench        (make help says more)
+# govmail: make serve · make test · make check · make bench · make fuzz · make stress        (make help says more)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
@@ -7,8 +7,9 @@ DATA ?= var
 SAMPLE ?= small
 PORT_OFFSET ?= 2000
 TESTS ?= tests
+LONG ?= 300
 
-.PHONY: help setup serve test check bench clean
+.PHONY: help setup serve test check bench fuzz stress clean
 
 help:          ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -35,6 +36,12 @@ check: setup   ## lint, types, import contracts
 bench:         ## measure beside Postfix + Dovecot (see tests/bench/README.md)
 	@deploy/setup.sh bench
 	@$(PY) tests/bench/run.py $(ARGS)
+
+fuzz: setup    ## throw octets at every parser and decoder for LONG seconds (300)
+	@$(PY) tests/fuzz/run.py --seconds $(LONG) $(ARGS)
+
+stress: setup  ## dozens of IMAP clients and SMTP for LONG seconds (300), every response checked
+	@$(PY) tests/stress/run.py --seconds $(LONG) $(ARGS)
 
 clean:         ## forget environment and caches; data in $(DATA) stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

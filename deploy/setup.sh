@@ -7,7 +7,7 @@ here=$PWD
 what=${1:-serve}
 
 ENGINES=(rspamd clamav-daemon slapd)
-TESTING=(ldap-utils postgresql-15 postfix dovecot-core dovecot-imapd isync mutt curl swaks openssl
+TESTING=(ldap-utils postgresql-15 postfix dovecot-core dovecot-imapd isync offlineimap3 mutt curl swaks openssl
          libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl)
 BENCHING=(dovecot-lmtpd dovecot-sieve clamav-milter)
 

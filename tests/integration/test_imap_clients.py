@@ -1,4 +1,4 @@
-"""Real clients against the IMAP server: curl, mbsync, mutt, imaplib, aioimaplib."""
+"""Real clients against the IMAP server: curl, mbsync, offlineimap, mutt, imaplib, imapclient, aioimaplib."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import imaplib
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aioimaplib
 import pytest
+from imapclient import FLAGGED, RECENT, SEEN, IMAPClient
 
 from tests.kit.imap import ImapClient
 from tests.kit.imap_server import PASSWORD, Stage, running
@@ -114,6 +116,64 @@ SyncState *
     assert len(files(local / "Archive")) == 1
 
 
+async def test_offlineimap_converges(stage: Stage, tmp_path: Path) -> None:
+    """It keeps UIDs itself and goes by UIDPLUS: what was changed on either side is on both after the next run."""
+    (tmp_path / "offlineimaprc").write_text(f"""
+[general]
+accounts = clients
+metadata = {tmp_path}/meta
+ui = quiet
+socktimeout = {CLIENT_SECONDS}
+
+[Account clients]
+localrepository = near
+remoterepository = far
+
+[Repository near]
+type = Maildir
+localfolders = {tmp_path}/near
+
+[Repository far]
+type = IMAP
+remotehost = 127.0.0.1
+remoteport = {stage.plain}
+remoteuser = {LOGIN}
+remotepass = {PASSWORD}
+ssl = no
+starttls = no
+auth_mechanisms = PLAIN, LOGIN
+""")
+    offlineimap = ("offlineimap", "-c", tmp_path / "offlineimaprc", "-o", "-1")
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    near = tmp_path / "near" / "INBOX"
+    for number in range(1, 10):
+        await stage.deliver(LOGIN, message(number))
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.ok(b"CREATE &mXl27g-")
+        await client.append(message(100), "&mXl27g-", "\\Seen \\Flagged")
+        await run(*offlineimap, env=env)
+        assert len(files(near)) == 9
+        gone, flagged, *_ = sorted(files(near))
+        gone.unlink()
+        flagged.rename(near / "cur" / (re.sub(r":2,.*", "", flagged.name) + ":2,FS"))
+        (near / "new" / "1.new").write_bytes(message(200).replace(b"\r\n", b"\n"))
+        await client.ok(b"SELECT INBOX")
+        await client.ok(b"UID STORE 9 +FLAGS (\\Answered)")
+        await client.ok(b"UID MOVE 8 Archive")
+        await run(*offlineimap, env=env)
+        await run(*offlineimap, env=env)
+        await client.ok(b"NOOP")
+        found = await client.ok(b"UID FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    subjects = sorted(int(re.search(rb"number (\d+)", line)[1]) for line in found)  # type: ignore[index]
+    assert sorted(int(re.search(rb"number (\d+)", path.read_bytes())[1]) for path in files(near)) == subjects  # type: ignore[index]
+    assert len(subjects) == 8
+    assert 200 in subjects
+    assert sum(b"\\Flagged \\Seen" in line for line in found) == 1
+    assert sum("R" in path.name.rpartition(":2,")[2] for path in files(near)) == 1
+    assert len(files(tmp_path / "near" / "Archive")) == 1
+
+
 def files(maildir: Path) -> list[Path]:
     return [path for part in ("cur", "new") for path in (maildir / part).iterdir()]
 
@@ -193,6 +253,38 @@ async def test_imaplib(stage: Stage) -> None:
             assert client.status("Trash", "(MESSAGES)")[1] == [b"Trash (MESSAGES 1)"]
             assert client.list()[0] == "OK"
             assert client.namespace()[0] == "OK"
+
+    await asyncio.to_thread(talk)
+
+
+async def test_imapclient(stage: Stage) -> None:
+    await stage.deliver(LOGIN, message(1, "斑马鱼"))
+
+    def talk() -> None:
+        with IMAPClient("127.0.0.1", stage.plain, ssl=False, timeout=CLIENT_SECONDS) as client:
+            client.login(LOGIN, PASSWORD)
+            assert client.namespace().personal == (("", "/"),)
+            assert client.find_special_folder(b"\\Sent") == "Sent"
+            client.create_folder("公文/江西")
+            assert "公文/江西" in [name for _, _, name in client.list_folders()]
+            assert client.select_folder("INBOX")[b"EXISTS"] == 1
+            assert client.append("公文/江西", message(2), [SEEN, "$work"], datetime(2026, 11, 23, 9, 0, tzinfo=UTC))
+            (uid,) = client.search(["BODY", "斑马鱼"], charset="UTF-8")
+            got = client.fetch([uid], ["ENVELOPE", "BODYSTRUCTURE", "INTERNALDATE", "BODY.PEEK[]", "FLAGS"])[uid]
+            assert got[b"BODY[]"] == message(1, "斑马鱼")
+            assert got[b"ENVELOPE"].subject == b"number 1"
+            assert got[b"BODYSTRUCTURE"][:2] == (b"text", b"plain")
+            assert client.add_flags([uid], [FLAGGED])[uid] == (FLAGGED, RECENT)
+            client.copy([uid], "公文/江西")
+            client.move([uid], "Trash")
+            assert client.folder_status("公文/江西", ["MESSAGES", "UNSEEN"]) == {b"MESSAGES": 2, b"UNSEEN": 1}
+            client.idle()
+            assert client.idle_done()[0] in (b"IDLE completed", b"OK IDLE completed")
+            client.select_folder("公文/江西")
+            client.delete_messages([1])
+            client.expunge()
+            assert client.search() == [2]
+            client.unselect_folder()
 
     await asyncio.to_thread(talk)
 
