@@ -24,6 +24,7 @@ from directory.model import (
     Person,
     Progress,
     Unit,
+    limit_of,
     new_id,
     new_stamp,
 )
@@ -46,6 +47,7 @@ class LocalDirectory:
     ) -> None:
         self._db = database
         self._limits = limits or Limits()
+        self._quota = config.quota_octets if config else 0
         self._administrators = [Address.parse(text) for text in (config.administrators if config else ())]
         self._clock = clock
         self._ids = ids
@@ -382,16 +384,20 @@ class LocalDirectory:
             return resolution.nobody(address)
         kind, owner_id = whose
         if kind == "person":
-            return resolution.of_person(address, _found(sql.mail_target(conn, owner_id)))
+            return resolution.of_person(address, self._found(sql.mail_target(conn, owner_id)))
         reached, outside = sql.expand(conn, owner_id, depth=self._limits.group_depth, limit=self._limits.group_members)
-        return resolution.of_group(address, map(_found, reached), map(Address.parse, outside))
+        return resolution.of_group(address, map(self._found, reached), map(Address.parse, outside))
 
     def _role(self, conn: sql.Connection, address: Address) -> Resolution:
         for keeper_id in sql.keepers(conn, address.domain):
-            answer = resolution.of_person(address, _found(sql.mail_target(conn, keeper_id)))
+            answer = resolution.of_person(address, self._found(sql.mail_target(conn, keeper_id)))
             if answer.exists:
                 return answer
         return resolution.of_administrators(address, [self._resolve(conn, one, roles=False) for one in self._administrators])
+
+    def _found(self, row: sql.MailTarget) -> resolution.Found:
+        person_id, primary, unit_id, state, quota = row
+        return Target(person_id, Address.parse(primary), unit_id, limit_of(quota, self._quota)), PersonState(state)
 
     # logins
 
@@ -416,8 +422,3 @@ def _person(row: Mapping[str, Any]) -> Person:
 
 def _group(row: Mapping[str, Any]) -> Group:
     return Group(**{**row, "address": Address.parse(row["address"]), "members": tuple(row["members"])})
-
-
-def _found(row: sql.MailTarget) -> resolution.Found:
-    person_id, primary, unit_id, state = row
-    return Target(person_id, Address.parse(primary), unit_id), PersonState(state)

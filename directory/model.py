@@ -79,7 +79,7 @@ class Unit:
 class Person:
     """A civil servant. `addresses`: the primary first, then the aliases by key. `stamp` changes with password, state and unit.
 
-    `quota_octets`: None = no limit.
+    `quota_octets`: None = that of the configuration, 0 = no limit; see `limit_of`.
     """
 
     person_id: str
@@ -95,6 +95,11 @@ class Person:
     @property
     def primary(self) -> Address:
         return self.addresses[0]
+
+
+def limit_of(quota_octets: int | None, default: int) -> int | None:
+    """What the mailboxes of somebody with this quota may hold, in octets; None = no limit. `default`: `DirectoryTable.quota_octets`."""
+    return (default if quota_octets is None else quota_octets) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +295,7 @@ class DirectoryService(Protocol):
         """Changes the stamp."""
 
     async def set_quota(self, person_id: str, octets: int | None) -> Person:
-        """What the directory says; the account's own quota is the caller's to set."""
+        """None = that of the configuration, 0 = no limit. The account's own copy is the caller's to set."""
 
     async def rename_person(
         self, person_id: str, *, name: str | None = None, pinyin: str | None = None,

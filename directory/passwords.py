@@ -27,7 +27,7 @@ import structlog
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from directory.model import Credentials, DirectoryService, Progress
+from directory.model import Credentials, DirectoryService, Progress, limit_of
 from govmail.config import DirectoryTable, Limits, read_secret
 from govmail.errors import AuthenticationBusy, AuthenticationFailed, BadAddress, BadInput, MailError
 from govmail.interfaces import Clock, PersonState, Principal, utc_now
@@ -206,7 +206,8 @@ class PasswordAuthenticator:
             if not await self._check(found, password):
                 raise AuthenticationFailed
             await self._remember(person.person_id, mac, now)
-        return Principal(person.person_id, person.name, person.unit_id, tuple(one.key for one in person.addresses))
+        quota = limit_of(person.quota_octets, self._config.quota_octets)
+        return Principal(person.person_id, person.name, person.unit_id, tuple(one.key for one in person.addresses), quota)
 
     async def _find(self, login: str, password: str) -> Credentials | None:
         """Whose login this is; None when it cannot succeed whatever the stored hash says."""

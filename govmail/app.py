@@ -36,6 +36,7 @@ from govmail.delivery.readers import Readers
 from govmail.imap.server import ImapServer, make_tls_context
 from govmail.interfaces import utc_now
 from govmail.jobs.dkim import Keys
+from govmail.jobs.quotas import Quotas
 from govmail.jobs.runner import Job, JobRunner, standard_jobs
 from govmail.queue.runner import QueueRunner
 from govmail.relay.attempt import Relay
@@ -113,7 +114,10 @@ async def build(config: Config, data_dir: Path) -> Parts:
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
-        jobs=JobRunner(config, database, clock=clock, jobs=(*standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make))),
+        jobs=JobRunner(config, database, clock=clock, jobs=(
+            *standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make),
+            Job("quotas", 6 * 3600.0, Quotas(people, config.directory).copy),
+        )),
         imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, clock=clock),
         smtp=SmtpServer(services), readers=readers, ports={},
     )  # fmt: skip

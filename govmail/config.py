@@ -136,6 +136,7 @@ class DirectoryTable(Section, frozen=True, kw_only=True):
     negative_seconds: Annotated[float, Meta(description="'no such address' is reused this long")] = 10.0
     stale_seconds: Annotated[float, Meta(description="for delivery only, when the directory cannot be reached")] = 86_400.0
     cache_entries: Annotated[int, Meta(description="answers kept")] = 200_000
+    quota_octets: Annotated[int, Meta(description="what the mailboxes of a person without a quota of their own may hold; 0 = no limit", ge=0)] = 0
     login_memory_seconds: Annotated[float, Meta(description="a verified login is remembered this long", le=86_400)] = 86_400.0
     administrators: Annotated[tuple[str, ...], Meta(description="addresses that get postmaster@ and abuse@ mail of units without a keeper")] = ()
 

@@ -38,11 +38,14 @@ class PersonState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One mailbox owner that an address stands for. `address` is the one mail is delivered under."""
+    """One mailbox owner that an address stands for. `address` is the one mail is delivered under.
+
+    `quota_octets`: what the owner's mailboxes may hold; None = no limit."""
 
     directory_id: str
     address: Address
     unit_id: str
+    quota_octets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,15 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who has logged in. `addresses` are keys (`Address.key`) that the person may send as; the primary first."""
+    """Who has logged in. `addresses` are keys (`Address.key`) that the person may send as; the primary first.
+
+    `quota_octets`: what the person's mailboxes may hold; None = no limit."""
 
     directory_id: str
     name: str
     unit_id: str
     addresses: tuple[str, ...]
+    quota_octets: int | None = None
 
     @property
     def primary(self) -> str:

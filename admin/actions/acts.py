@@ -7,7 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 from admin import doctor
-from admin.actions import audit, domain, group, mailbox, person, person_import, quarantine, queue, unit
+from admin.actions import (
+    audit,
+    domain,
+    group,
+    mailbox,
+    person,
+    person_import,
+    person_quota,
+    quarantine,
+    queue,
+    unit,
+)
 
 ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "unit.add": unit.add,
@@ -20,6 +31,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "person.list": person.list_people,
     "person.show": person.show,
     "person.passwd": person.passwd,
+    "person.quota": person_quota.set_quota,
     "person.disable": person.disable,
     "person.enable": person.enable,
     "domain.add": domain.add,
@@ -30,6 +42,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "group.show": group.show,
     "mailbox.list": mailbox.list_mailboxes,
     "mailbox.show": mailbox.show,
+    "mailbox.usage": mailbox.usage,
     "mailbox.count": mailbox.count,
     "mailbox.capability": mailbox.capability,
     "queue.list": queue.list_entries,

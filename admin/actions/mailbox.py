@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from admin.actions.context import Actor, Context, require
 from admin.actions.find import path_of, person_of
 from admin.texts import say
-from directory.model import Person
+from directory.model import Person, limit_of
 from govmail.errors import BadInput
 from govmail.imap import capabilities
 from govmail.store import accounts, mailboxes
@@ -41,6 +41,16 @@ class MailboxRow:
     octets: int
     uidvalidity: int
     uid_next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`quota_octets`: None = no limit."""
+
+    address: str
+    messages: int
+    used_octets: int
+    quota_octets: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,16 @@ def _switch(conn: Connection, directory_id: str, off: frozenset[str], on: frozen
 
 def _capabilities(person: Person, off: frozenset[str]) -> CapabilitiesRow:
     return CapabilitiesRow(str(person.primary), tuple(sorted(off)), tuple(sorted(capabilities.with_dependents(off))))
+
+
+async def usage(ctx: Context, actor: Actor, person: str) -> Usage:
+    """What the mailboxes of one person hold together, and may hold."""
+    found = await person_of(ctx, person)
+    require(actor, "mailbox.list", found.unit_id)
+    account: Account | None = await ctx.database.read(accounts.find, found.person_id)
+    if account is None:
+        return Usage(str(found.primary), 0, 0, limit_of(found.quota_octets, ctx.config.directory.quota_octets))
+    return Usage(str(found.primary), account.used_messages, account.used_octets, account.quota_octets)
 
 
 async def count(ctx: Context, actor: Actor) -> Count:

@@ -7,7 +7,7 @@ the result. When a person may no longer log in, remembered logins and open conne
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from admin.actions.context import Actor, Context, require
 from admin.actions.find import (
@@ -19,9 +19,10 @@ from admin.actions.find import (
     unit_of,
     unit_or_root,
 )
+from admin.sizes import parse_quota
 from admin.texts import say
 from directory import naming, passwords, tree
-from directory.model import NewPerson, Person, new_id
+from directory.model import NewPerson, Person, limit_of, new_id
 from govmail.errors import Conflict, LimitReached, NotFound
 from govmail.interfaces import PersonState
 from govmail.mail.address import Address
@@ -86,9 +87,12 @@ class StateSet:
 
 async def add(
     ctx: Context, actor: Actor, name: str, *, unit: str, address: str | None = None, title: str = "",
-    password: str | None = None, dry_run: bool = False,
+    quota: str | None = None, password: str | None = None, dry_run: bool = False,
 ) -> PersonAdded:
-    """Adds a person with a mailbox. Without `address` one is made of the name; without `password` one is generated."""
+    """Adds a person with a mailbox. Without `address` one is made of the name; without `password` one is generated.
+
+    `quota` as `admin.sizes.parse_quota` reads it; without it that of the configuration holds.
+    """
     async with ctx.recorded(actor, "person.add", address or name, dry_run=dry_run) as note:
         owner = await unit_of(ctx, unit)
         require(actor, "person.add", owner.unit_id)
@@ -104,19 +108,14 @@ async def add(
         if password is not None:
             passwords.check_strength(password, names=(wanted.local, naming.pinyin(shown)))
         given = passwords.generate() if password is None else password
-        new = NewPerson(owner.unit_id, shown, wanted, title=title, pinyin=naming.pinyin(shown), person_id=new_id())
-        note.detail.update(name=shown, unit_id=owner.unit_id, person_id=new.person_id)
+        octets = parse_quota(quota) if quota else None
+        new = NewPerson(owner.unit_id, shown, wanted, title=title, pinyin=naming.pinyin(shown), quota_octets=octets, person_id=new_id())
+        note.detail.update(name=shown, unit_id=owner.unit_id, person_id=new.person_id, quota=octets)
         if not dry_run:
-            person = await ctx.directory.add_person(with_hash(new, await ctx.hasher.hash(given)))
+            person = await ctx.directory.add_person(replace(new, password_hash=await ctx.hasher.hash(given)))
             ctx.cache.invalidate()
-            await ctx.database.write(accounts.ensure, person.person_id, now=ctx.now)
+            await ctx.database.write(accounts.limit, person.person_id, limit_of(octets, ctx.config.directory.quota_octets), now=ctx.now)
         return PersonAdded(str(wanted), "added", given if password is None and not dry_run else "", shown, path)
-
-
-def with_hash(new: NewPerson, password_hash: str) -> NewPerson:
-    return NewPerson(
-        new.unit_id, new.name, new.address, title=new.title, pinyin=new.pinyin, password_hash=password_hash, person_id=new.person_id,
-    )
 
 
 async def holder(ctx: Context, address: Address) -> Person | None:
@@ -173,7 +172,7 @@ async def show(ctx: Context, actor: Actor, person: str) -> PersonDetail:
     account = await ctx.database.read(accounts.find, found.person_id)
     return PersonDetail(
         str(found.primary), tuple(str(one) for one in found.addresses[1:]), found.name, found.pinyin,
-        await path_of(ctx, found.unit_id), found.title, found.state.value, found.quota_octets,
+        await path_of(ctx, found.unit_id), found.title, found.state.value, limit_of(found.quota_octets, ctx.config.directory.quota_octets),
         account.used_messages if account else 0, account.used_octets if account else 0, found.person_id,
     )
 

@@ -15,16 +15,17 @@ from admin.actions.find import address_of, domain_for, path_of, unit_of
 from admin.actions.person import PersonAdded, free_address, holder
 from admin.actions.table import TableRow, read_table
 from admin.reasons import explain
+from admin.sizes import parse_quota
 from admin.texts import say
 from directory import naming, passwords, tree
-from directory.model import NewPerson, Person, Unit, new_id
+from directory.model import NewPerson, Person, Unit, limit_of, new_id
 from govmail.errors import BadInput, Conflict, MailError
 from govmail.mail.address import Address
 from govmail.store import accounts
 from govmail.wire.control import Done, Progress
 
 BATCH = 250  # rows hashed and written together, and between two audit entries
-COLUMNS = ("name", "unit", "address", "password", "title")
+COLUMNS = ("name", "unit", "address", "password", "title", "quota")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +171,12 @@ async def _seat(ctx: Context, row: TableRow, known: _Known, seen: dict[str, int]
         passwords.check_usable(password)
         field = "title"
         title = tree.check_text(row.get("title"), what="title")
+        field = "quota"
+        quota = parse_quota(text) if (text := row.get("quota")) else None
     except MailError as error:
         raise BadInput(say("row_error", row=row.number, field=field, reason=explain(error))) from error
     seen[address.key] = row.number
-    new = NewPerson(unit.unit_id, name, address, title=title, pinyin=naming.pinyin(name), person_id=new_id())
+    new = NewPerson(unit.unit_id, name, address, title=title, pinyin=naming.pinyin(name), quota_octets=quota, person_id=new_id())
     return _Seat(row, new, password, path, generated)
 
 
@@ -195,7 +198,9 @@ async def _make(ctx: Context, seats: list[_Seat]) -> Mapping[int, PersonAdded]:
     result = await ctx.directory.add_people(rows)
     for seat in seats:
         ctx.cache.invalidate_address(seat.new.address)
-    await ctx.database.write(accounts.create_missing, [one for one in result.ids if one], now=ctx.now)
+    default = ctx.config.directory.quota_octets
+    quotas = {one: limit_of(row.quota_octets, default) for one, row in zip(result.ids, rows, strict=True) if one == row.person_id}
+    await ctx.database.write(accounts.create_missing, [one for one in result.ids if one], now=ctx.now, quotas=quotas)
     reasons = {failure.row: failure.reason for failure in result.failures}
     answers: dict[int, PersonAdded] = {}
     for index, seat in enumerate(seats):

@@ -140,6 +140,11 @@ class Run:
         if done.code:
             raise SystemExit(done.code)
 
+    def look(self, act: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The result of an act, which is not printed."""
+        value: dict[str, Any] = self._ask(act, arguments, b"", lambda frame: None).value
+        return value
+
     def stream(self, act: str, arguments: Mapping[str, Any], each: Callable[[dict[str, Any]], None]) -> int:
         """An act that streams rows, which only `each` sees. Returns the code that the act asks for."""
         def handle(frame: Frame) -> None:

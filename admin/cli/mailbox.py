@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from admin.cli.base import Group, Run, option, reads, writes
-from admin.cli.output import Column
+from admin.cli.base import Group, Run, option, reads, tell, writes
+from admin.cli.output import Column, octets
+from admin.texts import say
 
 ACCOUNTS = (
     Column("address", "地址", "address"), Column("name", "姓名", "name"), Column("unit", "单位", "unit", hidden=True),
@@ -33,11 +34,14 @@ def list_(run: Run) -> None:
     run.rows("mailbox.list", {}, ACCOUNTS)
 
 
-@mailbox.command("show", help="The mailboxes of one person.", zh="显示一名人员的各个邮箱。")
+@mailbox.command("show", help="The mailboxes of one person, and how much of the quota they use.", zh="显示一名人员的各个邮箱及容量使用情况。")
 @click.argument("person")
 @reads
 def show(run: Run, person: str) -> None:
     run.rows("mailbox.show", {"person": person}, MAILBOXES)
+    usage = run.look("mailbox.usage", {"person": person})
+    limit = usage["quota_octets"]
+    tell(say("usage_free" if limit is None else "usage", used=octets(usage["used_octets"]), limit=octets(limit or 0)))
 
 
 @mailbox.command("count", help="Messages in all mailboxes together.", zh="全部邮箱的邮件总数。")

@@ -22,6 +22,7 @@ DETAIL = (
     Column("messages", "邮件", "messages", "number"), Column("person_id", "编号", "id"),
 )
 PASSWORD = (Column("address", "地址", "address"), Column("password", "密码", "password"))
+QUOTA = (Column("address", "地址", "address"), Column("quota_octets", "容量上限", "quota", "octets"), Column("used_octets", "已用", "used", "octets"))
 STATE = (Column("address", "地址", "address"), Column("state", "状态", "state", "word"), Column("connections", "结束的连接", "connections ended", "number"))
 
 
@@ -36,11 +37,13 @@ def person() -> None:
 @option("--unit", help="Its unit, e.g. 江西省/赣州市/发改委; with --from-file for rows that name none.", zh="所属单位，如 江西省/赣州市/发改委；批量导入时用于未写单位的行。")
 @option("--address", help="Primary address; made of the name where missing.", zh="主地址；缺省时由姓名生成。")
 @option("--title", help="Title.", zh="职务。")
+@option("--quota", metavar="SIZE", help="What the mailboxes may hold: 500M, 2G; 0 or none: no limit. Where missing, that of the configuration.",
+        zh="邮箱容量上限：500M、2G；0 或 none 表示不限；缺省时按配置。")
 @option("--password-stdin", is_flag=True, help="Read the password from standard input.", zh="从标准输入读取密码。")
-@option("--from-file", metavar="FILE", help="Table in UTF-8, separated by TAB, '-' for standard input. Columns: name unit address password title.",
-        zh="UTF-8 制表符分隔的表格，“-”为标准输入。列：name unit address password title。")
+@option("--from-file", metavar="FILE", help="Table in UTF-8, separated by TAB, '-' for standard input. Columns: name unit address password title quota.",
+        zh="UTF-8 制表符分隔的表格，“-”为标准输入。列：name unit address password title quota。")
 @writes
-def add(run: Run, name: str | None, unit: str | None, address: str | None, title: str | None, password_stdin: bool, from_file: str | None) -> None:
+def add(run: Run, name: str | None, unit: str | None, address: str | None, title: str | None, quota: str | None, password_stdin: bool, from_file: str | None) -> None:
     if from_file is not None:
         data = read_file(from_file)
         run.rows("person.add_many", {"unit": unit, "total": max(0, data.count(b"\n") - 1)}, ADDED, data=data, label=say("importing"), each=_report)
@@ -50,7 +53,7 @@ def add(run: Run, name: str | None, unit: str | None, address: str | None, title
     if not unit:
         raise click.UsageError(say("unit_needed"))
     password = read_password() if password_stdin else None
-    value = run.one("person.add", {"name": name, "unit": unit, "address": address, "title": title, "password": password}, ADDED)
+    value = run.one("person.add", {"name": name, "unit": unit, "address": address, "title": title, "quota": quota, "password": password}, ADDED)
     if value["password"]:
         tell(say("password_once"))
 
@@ -84,6 +87,15 @@ def passwd(run: Run, person: str, password_stdin: bool) -> None:
     value = run.one("person.passwd", {"person": person, "password": password}, PASSWORD)
     if value["password"]:
         tell(say("password_once"))
+
+
+@person.command("quota", help="What the mailboxes of a person may hold: 500M, 2G, none, or default for that of the configuration.",
+                zh="设置容量上限：500M、2G、none（不限）或 default（按配置）。")
+@click.argument("person")
+@click.argument("size")
+@writes
+def quota(run: Run, person: str, size: str) -> None:
+    run.one("person.quota", {"person": person, "size": size}, QUOTA)
 
 
 @person.command("disable", help="No more logins and mail; open connections end at once.", zh="停用：不能登录和收信，已打开的连接立即断开。")

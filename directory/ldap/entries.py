@@ -28,7 +28,7 @@ UNIT = (
 )
 PERSON = ("govId", "cn", "govAddress", "govPrimaryAddress", "govState", "govPinyin", "title", "govStamp", "govQuota")
 GROUP = ("govId", "govPrimaryAddress", "displayName", "govMember", "govRemoteMember")
-TARGET = ("govId", "govPrimaryAddress", "govState")
+TARGET = ("govId", "govPrimaryAddress", "govState", "govQuota")
 
 UNIT_CLASSES = ("top", "organizationalUnit", "govUnit")
 PERSON_CLASSES = ("top", "person", "organizationalPerson", "inetOrgPerson", "govMailAccount")
@@ -144,8 +144,12 @@ def person_of(entry: Entry, unit_id: str) -> Person:
         person_id=entry.one("govId"), unit_id=unit_id, name=entry.one("cn"),
         addresses=(primary, *(address_of(key) for key in aliases)), state=PersonState(entry.one("govState")),
         pinyin=entry.one("govPinyin"), title=entry.one("title"), stamp=entry.one("govStamp"),
-        quota_octets=int(entry.one("govQuota")) if entry.one("govQuota") else None,
+        quota_octets=quota_of(entry),
     )
+
+
+def quota_of(entry: Entry) -> int | None:
+    return int(entry.one("govQuota")) if entry.one("govQuota") else None
 
 
 def person_values(new: NewPerson, person_id: str, stamp: str) -> dict[str, Sequence[str] | str]:

@@ -22,7 +22,7 @@ from directory.ldap.entries import (
 )
 from directory.ldap.pool import ADD, DELETE, ONE, REPLACE, SUBTREE, Entry, Link
 from directory.ldap.tree import UnitTree
-from directory.model import Counts, Group, NewPerson, Person
+from directory.model import Counts, Group, NewPerson, Person, limit_of
 from govmail.config import Limits
 from govmail.errors import BadInput, Conflict, LimitReached, NotFound
 from govmail.interfaces import PersonState, Resolution, Target
@@ -48,10 +48,12 @@ class Known:
 class Accounts:
     """People and groups below one base DN."""
 
-    def __init__(self, tree: UnitTree, limits: Limits, administrators: Sequence[Address]) -> None:
+    def __init__(self, tree: UnitTree, limits: Limits, administrators: Sequence[Address], quota_octets: int = 0) -> None:
+        """`quota_octets`: `DirectoryTable.quota_octets`."""
         self.tree = tree
         self.limits = limits
         self.administrators = administrators
+        self.quota_octets = quota_octets
 
     # people
 
@@ -278,7 +280,7 @@ class Accounts:
             (
                 Target(
                     entry.one("govId"), Address.parse(entry.one("govPrimaryAddress")),
-                    units.get(entries.dn_key(entries.parent_of(entry.dn)), ""),
+                    units.get(entries.dn_key(entries.parent_of(entry.dn)), ""), limit_of(entries.quota_of(entry), self.quota_octets),
                 ),
                 PersonState(entry.one("govState")),
             )

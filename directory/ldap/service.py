@@ -63,7 +63,8 @@ class LdapDirectory:
         self._ids = ids
         self._pool = Pool(Server(config.url, config.bind_dn, password, ca_file, config.timeout_seconds), config.pool)
         self._units = UnitTree(config.base, remember=config.positive_seconds)
-        self._accounts = Accounts(self._units, self._limits, [Address.parse(text) for text in config.administrators])
+        administrators = [Address.parse(text) for text in config.administrators]
+        self._accounts = Accounts(self._units, self._limits, administrators, config.quota_octets)
 
     async def _ask(self, fn: Callable[Concatenate[Link, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._pool.run(fn, *args, **kwargs)

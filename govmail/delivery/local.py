@@ -86,7 +86,7 @@ def plan(
         for target in resolution.targets:
             if target.directory_id not in owners:
                 owners[target.directory_id] = (recipient, target.address)
-                deliveries.append(Delivery(target.directory_id, str(target.address), mailbox))
+                deliveries.append(Delivery(target.directory_id, str(target.address), mailbox, quota_octets=target.quota_octets))
         for address in resolution.remote:  # members elsewhere: reported for the list's address, RFC 3461 §6.2.7.3
             _add(entries, _entry("remote", address, recipient))
     return Plan(

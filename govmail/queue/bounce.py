@@ -99,7 +99,7 @@ async def address(
         return Letter(content, (), waiting("local"))
     if not found.targets:
         return None
-    deliveries = tuple(Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX) for one in found.targets)
+    deliveries = tuple(Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX, quota_octets=one.quota_octets) for one in found.targets)
     return Letter(content, deliveries, waiting("local"))
 
 

@@ -165,7 +165,7 @@ class Worker:
         targets = [target for target in found.targets if entry.directory_id in (None, target.directory_id)]
         if not targets:
             return ours("5.2.1", "mailbox disabled") if found.disabled else ours("5.1.1", "no such mailbox here")
-        deliveries = [Delivery(target.directory_id, entry.recipient, entry.mailbox or INBOX) for target in targets]
+        deliveries = [_delivery(target, entry.recipient, entry) for target in targets]
         now = self.now()
         for answer in await self._database.write(
             incoming.deliver_stored, entry.message.content_id, one.size, deliveries, internal_date=now, now=now
@@ -201,7 +201,7 @@ def serve_members(
     if not queue.extend(conn, entry.entry_id, until=now + _BATCH_SECONDS, owner=owner):
         return False
     content_id = entry.message.content_id
-    deliveries = [Delivery(target.directory_id, str(target.address), entry.mailbox or INBOX) for target in batch]
+    deliveries = [_delivery(target, str(target.address), entry) for target in batch]
     done = incoming.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
     waiting = [_refused(entry, target, one) for target, one in zip(batch, done, strict=True) if one.error is not None]
     if waiting:
@@ -224,6 +224,10 @@ def forward_members(
 
 
 _BATCH_SECONDS = 600  # a lease lasts at least this long from one batch to the next
+
+
+def _delivery(target: Target, delivered_to: str, entry: QueueEntry) -> Delivery:
+    return Delivery(target.directory_id, delivered_to, entry.mailbox or INBOX, quota_octets=target.quota_octets)
 
 
 def _refused(entry: QueueEntry, target: Target, failure: Delivered) -> NewEntry:

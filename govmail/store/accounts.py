@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, Integer, bindparam, case, insert, literal_column, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -58,10 +58,17 @@ _SET_QUOTA = Prepared(
 _SET_WITHOUT = Prepared(update(account).where(account.c.directory_id == bindparam("owner")).values(without=bindparam("names")))
 
 _new = rows_in("rows")
+# Rows: owner, octets
+_SET_QUOTAS = Prepared(
+    update(account)
+    .where(account.c.directory_id == field(_new, 0, STR), account.c.quota_octets.is_distinct_from(field(_new, 1, BIG)))
+    .values(quota_octets=field(_new, 1, BIG))
+    .returning(account.c.account_id, account.c.modseq)
+)
 _CREATE = Prepared(
     upsert(account)
     .from_select(
-        ["directory_id", "modseq", "next_mailbox_id", "suspended", "used_octets", "used_messages", "created"],
+        ["directory_id", "modseq", "next_mailbox_id", "suspended", "used_octets", "used_messages", "created", "quota_octets"],
         select(
             field(_new, 0, STR),
             literal_column("1"),
@@ -70,6 +77,7 @@ _CREATE = Prepared(
             literal_column("0"),
             literal_column("0"),
             field(_new, 1, BIG),
+            field(_new, 2, BIG),
         ).where(true()),  # SQLite cannot tell ON CONFLICT from a join's ON without a WHERE
         include_defaults=False,
     )
@@ -125,10 +133,16 @@ def ensure(conn: Connection, directory_id: str, *, now: int) -> Account:
     return found
 
 
-def create_missing(conn: Connection, directory_ids: Collection[str], *, now: int) -> None:
-    """Make accounts with their mailboxes for those of these owners that have none, in a few statements."""
+def create_missing(
+    conn: Connection, directory_ids: Collection[str], *, now: int, quotas: Mapping[str, int | None] | None = None
+) -> None:
+    """Make accounts with their mailboxes for those of these owners that have none, in a few statements.
+
+    `quotas`: octets by owner, as in `set_quota`; who is not in it has no limit.
+    """
+    limits = quotas or {}
     wanted = sorted(set(directory_ids))
-    made = [row[0] for row in _CREATE.rows(conn, {"rows": as_rows((owner, now) for owner in wanted)})]
+    made = [row[0] for row in _CREATE.rows(conn, {"rows": as_rows((owner, now, limits.get(owner)) for owner in wanted)})]
     if not made:
         return
     validity = next_uidvalidity(conn, now=now)
@@ -162,6 +176,21 @@ def set_without(conn: Connection, directory_id: str, names: Collection[str]) -> 
     """Which IMAP capabilities are not offered to this account. Raises NotFound."""
     if _SET_WITHOUT.run(conn, {"owner": directory_id, "names": " ".join(sorted(names)) or None}) == 0:
         raise NotFound("no such account")
+
+
+def set_quotas(conn: Connection, quotas: Mapping[str, int | None]) -> int:
+    """`set_quota` for many owners, of whom those without account are passed over; how many limits have changed."""
+    changed = _SET_QUOTAS.rows(conn, {"rows": as_rows(quotas.items())})
+    for account_id, modseq in changed:
+        note(conn, Hint(account_id, modseq))
+    return len(changed)
+
+
+def limit(conn: Connection, directory_id: str, octets: int | None, *, now: int) -> Account:
+    """The account of this owner, made if it does not exist, with this quota."""
+    create_missing(conn, [directory_id], now=now, quotas={directory_id: octets})
+    set_quotas(conn, {directory_id: octets})
+    return ensure(conn, directory_id, now=now)
 
 
 def list_page(conn: Connection, *, after: int, limit: int) -> list[Account]:

@@ -541,19 +541,19 @@ def remove_members(conn: Connection, group_id: str, members: Sequence[str]) -> N
 
 # -- what an address stands for -----------------------------------------------------------------------------------
 
-MailTarget = tuple[str, str, str, str]
-"""directory_id, primary address as displayed, unit_id, state."""
+MailTarget = tuple[str, str, str, str, int | None]
+"""directory_id, primary address as displayed, unit_id, state, quota as in the directory."""
 
 
 def mail_target(conn: Connection, person_id: str) -> MailTarget:
     """Of a person that is there."""
     query = (
-        select(person.c.person_id, address.c.display, person.c.unit_id, person.c.state)
+        select(person.c.person_id, address.c.display, person.c.unit_id, person.c.state, person.c.quota_octets)
         .join(address, and_(address.c.owner_id == person.c.person_id, address.c.is_primary))
         .where(person.c.person_id == person_id)
     )
     row = conn.execute(query).one()
-    return row[0], row[1], row[2], row[3]
+    return row[0], row[1], row[2], row[3], row[4]
 
 
 def expand(conn: Connection, group_id: str, *, depth: int, limit: int) -> tuple[list[MailTarget], list[str]]:
@@ -578,18 +578,18 @@ def expand(conn: Connection, group_id: str, *, depth: int, limit: int) -> tuple[
     remote: set[str] = set()
     for batch in batches(sorted(seen)):
         query = (
-            select(person.c.person_id, address.c.display, person.c.unit_id, person.c.state)
+            select(person.c.person_id, address.c.display, person.c.unit_id, person.c.state, person.c.quota_octets)
             .join(group_member, and_(group_member.c.member == person.c.person_id, group_member.c.kind == "person"))
             .join(address, and_(address.c.owner_id == person.c.person_id, address.c.is_primary))
             .where(group_member.c.group_id.in_(batch), person.c.state != "disabled")
             .limit(limit + 1)
         )
-        targets.update((row[0], (row[0], row[1], row[2], row[3])) for row in conn.execute(query))
+        targets.update((row[0], (row[0], row[1], row[2], row[3], row[4])) for row in conn.execute(query))
         outside = select(group_member.c.member).where(group_member.c.group_id.in_(batch), group_member.c.kind == "remote")
         remote.update(conn.execute(outside.limit(limit + 1)).scalars())
         if len(targets) + len(remote) > limit:
             raise LimitReached(f"the group reaches more than {limit}")
-    return sorted(targets.values()), sorted(remote)
+    return [targets[one] for one in sorted(targets)], sorted(remote)
 
 
 def keepers(conn: Connection, domain_name: str) -> list[str]:

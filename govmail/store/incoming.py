@@ -213,8 +213,11 @@ def _place(conn: Connection, copies: Sequence[_Copy], now: int) -> Iterable[_Pla
         full = accounts.known(conn, missing)
         missing -= full.keys()
         if missing:
-            accounts.create_missing(conn, missing, now=now)
+            quotas = {one.delivery.directory_id: one.delivery.quota_octets for one in copies}
+            accounts.create_missing(conn, missing, now=now, quotas=quotas)
             charged |= _charge(conn, {owner: sizes[owner] for owner in missing})
+            if missing := missing - charged.keys():  # larger than all that the new account may hold
+                full |= accounts.known(conn, missing)
     taken = [(one, *charged[one.delivery.directory_id]) for one in copies if one.delivery.directory_id in charged]
     mailbox_of = _mailboxes(conn, [(account_id, one.delivery.mailbox) for one, account_id, _ in taken])
     entering = [

@@ -146,12 +146,13 @@ class BlobRef:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One copy for one mailbox owner."""
+    """One copy for one mailbox owner. `quota_octets` limits the account if it has to be made; None = no limit."""
 
     directory_id: str
     delivered_to: str
     mailbox: str = "INBOX"
     flags: int = 0
+    quota_octets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

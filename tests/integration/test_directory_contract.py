@@ -403,6 +403,20 @@ async def test_password_state_and_unit_change_the_stamp_and_nothing_else_does(wo
     assert (await directory.add_alias(person.person_id, Address.parse("zsf@jx.example"))).stamp == stamps[-1]
 
 
+async def test_an_address_brings_the_quota_of_its_owner(world: World) -> None:
+    directory = world.directory
+    person = await world.person("张三", "zhangsan@jx.example", quota_octets=5_000_000_000)
+    group = await directory.add_group(world.city.unit_id, Address.parse("all@jx.example"), "全体", members=[person.person_id])
+
+    async def limits() -> list[int | None]:
+        found = [await directory.resolve(one) for one in (person.primary, group.address)]
+        return [answer.targets[0].quota_octets for answer in found]
+
+    assert await limits() == [5_000_000_000] * 2
+    assert (await directory.set_quota(person.person_id, 0)).quota_octets == 0
+    assert await limits() == [None, None]
+
+
 async def test_a_new_primary_keeps_the_old_address_as_an_alias(world: World) -> None:
     directory = world.directory
     person = await world.person("张三", "zhangsan@jx.example", aliases=(Address.parse("zs@jx.example"),))

@@ -33,10 +33,13 @@ def person_id(login: str) -> str:
 class Everybody:
     """An Authenticator: everybody with the right password is somebody."""
 
+    def __init__(self) -> None:
+        self.quotas: dict[str, int | None] = {}  # by login
+
     async def authenticate(self, login: str, password: str, source_ip: str) -> Principal:
         if password != PASSWORD or "nobody" in login:
             raise AuthenticationFailed
-        return Principal(person_id(login), login, "unit", (login,))
+        return Principal(person_id(login), login, "unit", (login,), self.quotas.get(login))
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Stage:
     server: ImapServer
     database: Database
     bus: LocalBus
+    people: Everybody
     plain: int
     starttls: int
     implicit: int
@@ -58,16 +62,17 @@ class Stage:
         )
 
     async def set_quota(self, login: str, octets: int | None) -> None:
-        await self.database.write(accounts.ensure, person_id(login), now=NOW)
-        await self.database.write(accounts.set_quota, person_id(login), octets)
+        self.people.quotas[login] = octets
+        await self.database.write(accounts.limit, person_id(login), octets, now=NOW)
 
 
 @asynccontextmanager
 async def running(url: str, data_dir: Path, limits: Limits = TEST_LIMITS) -> AsyncIterator[Stage]:
     bus = LocalBus()
     database = Database.open(url, data_dir=data_dir, durable=False, readers=2, bus=bus)
+    people = Everybody()
     server = ImapServer(
-        Config(hostname="mail.jx.example", limits=limits), database, Everybody(), bus, clock=lambda: datetime.fromtimestamp(NOW, UTC)
+        Config(hostname="mail.jx.example", limits=limits), database, people, bus, clock=lambda: datetime.fromtimestamp(NOW, UTC)
     )
     try:
         ports = []
@@ -75,7 +80,7 @@ async def running(url: str, data_dir: Path, limits: Limits = TEST_LIMITS) -> Asy
             listener = Listener(name=name, protocol="imap", port=0, tls=tls, allow_plain_login=name == "plain")  # type: ignore[arg-type]
             listening = await server.start(listener, server_context() if tls != "none" else None)
             ports.append(listening.sockets[0].getsockname()[1])
-        yield Stage(server, database, bus, *ports)
+        yield Stage(server, database, bus, people, *ports)
     finally:
         await server.close()
         await database.close()

@@ -67,8 +67,8 @@ async def _enter(session: Session, name: str, password: str) -> Result:
     except AuthenticationFailed:
         await _failed(session, name)
         raise
-    if account is None:
-        account = await server.database.write(accounts.ensure, principal.directory_id, now=server.now())
+    if account is None or account.quota_octets != principal.quota_octets:
+        account = await server.database.write(accounts.limit, principal.directory_id, principal.quota_octets, now=server.now())
     if not session.open:
         raise Disconnected
     if not server.claim(session, principal):

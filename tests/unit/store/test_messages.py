@@ -97,6 +97,18 @@ def test_over_quota_stops_only_its_owner(db: Database) -> None:
     assert (box(db, "li").messages, box(db, "wang").messages) == (1, 2)
 
 
+def test_the_first_mail_is_measured_by_the_quota_that_comes_with_it(db: Database) -> None:
+    small, large = (
+        db.run_write(
+            incoming.deliver, numbered(1), [Delivery(owner, f"{owner}@jx.example", quota_octets=quota)], internal_date=NOW, now=NOW
+        )[0]
+        for owner, quota in (("li", 10), ("wang", 1 << 30))
+    )
+    assert (small.error, large.error) == ("OverQuota", None)
+    assert (small.account_id, account(db, "li").quota_octets) == (account(db, "li").account_id, 10)
+    assert account(db, "wang").quota_octets == 1 << 30
+
+
 def test_nothing_is_stored_when_everybody_is_full(db: Database) -> None:
     deliver(db, "li")
     db.run_write(accounts.set_quota, "li", 1)
