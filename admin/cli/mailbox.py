@@ -40,8 +40,8 @@ def list_(run: Run) -> None:
 def show(run: Run, person: str) -> None:
     run.rows("mailbox.show", {"person": person}, MAILBOXES)
     usage = run.look("mailbox.usage", {"person": person})
-    limit = usage["quota_octets"]
-    tell(say("usage_free" if limit is None else "usage", used=octets(usage["used_octets"]), limit=octets(limit or 0)))
+    used, limit = octets(usage["used_octets"]), usage["quota_octets"]
+    tell(say("usage_free", used=used) if limit is None else say("usage", used=used, limit=octets(limit)))
 
 
 @mailbox.command("count", help="Messages in all mailboxes together.", zh="全部邮箱的邮件总数。")
