@@ -184,6 +184,6 @@ WORDS: dict[str, str] = {
     "added": "已新建", "exists": "已存在", "extended": "已补充", "error": "有误",
     "done": "完成", "refused": "拒绝", "failed": "失败", "ok": "正常", "warning": "警告",
     "ready": "待发", "leased": "发送中", "held": "保留", "released": "已放行", "deleted": "已删除", "expired": "已过期",
-    "retried": "已重试", "missing": "不存在", "virus": "病毒", "spam": "垃圾邮件", "policy": "规则",
+    "retried": "已重试", "missing": "不存在", "virus": "病毒", "spam": "垃圾邮件", "policy": "规则", "unscannable": "无法扫描",
     "person": "人员", "group": "邮件组", "remote": "外部", "local": "本地", "list": "邮件组", "bounce": "退信",
 }  # fmt: skip

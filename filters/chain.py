@@ -4,6 +4,7 @@ Invariants
 - `decide` always decides, within `deadline_seconds`: a filter that raises, hangs or is too late is *unscanned*.
 - A mail is called clean only when there is an antivirus engine and every one has seen the whole mail and found nothing;
   one engine that finds something is enough to call it infected (rule `any`).
+- What no engine will ever see whole (encrypted, too deep, too large) is *unscannable*: held, deferred or tagged as configured.
 - Only *clean* and *infected* verdicts of antivirus engines are shared between equal mails, for `share_seconds` at most.
 - Each header value is ASCII, folded, and unable to begin another field (`filters.headers`).
 
@@ -128,7 +129,6 @@ def combine(filters: Sequence[Verdict], antivirus: Sequence[Verdict], settings: 
     verdicts = (*filters, *antivirus)
     spam = any(verdict.spam for verdict in verdicts)
     scanned = [verdict for verdict in verdicts if verdict.scan in (Scan.CLEAN, Scan.NOT_APPLICABLE)]
-    unscanned = any(verdict.scan is Scan.UNSCANNED for verdict in verdicts)
     infected = any(verdict.scan is Scan.INFECTED for verdict in verdicts)
 
     strongest = max(scanned, key=lambda verdict: STRENGTH[verdict.action], default=None)
@@ -140,10 +140,11 @@ def combine(filters: Sequence[Verdict], antivirus: Sequence[Verdict], settings: 
         public, reason = "message contains a virus", "virus"
     elif infected:
         reason = "virus"
-    elif unscanned:
-        doubt = Action.DEFER if settings.unscanned == "defer" else Action.TAG
-        if STRENGTH[doubt] > STRENGTH[action]:
-            action, public, reason = doubt, NotScanned.text if doubt is Action.DEFER else "", ""
+    else:
+        for scan, doubt in ((Scan.UNSCANNED, Action(settings.unscanned)), (Scan.UNSCANNABLE, Action(settings.unscannable))):
+            if STRENGTH[doubt] > STRENGTH[action] and any(verdict.scan is scan for verdict in verdicts):
+                action, public = doubt, NotScanned.text if doubt is Action.DEFER else ""
+                reason = "unscannable" if doubt is Action.QUARANTINE else ""
     return Decision(action, verdicts, tuple(_headers(filters, antivirus)), public, reason, spam)
 
 

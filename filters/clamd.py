@@ -1,8 +1,9 @@
 """clamd: does this mail carry a virus.
 
 Invariants
-- `check` never raises; whatever keeps clamd from having seen the *whole* mail – its limits, an encrypted attachment, an
-  error, a death in mid-stream, silence – is an *unscanned* verdict and never a clean one.
+- `check` never raises; whatever keeps clamd from having seen the *whole* mail is never a clean verdict: *unscannable* what it
+  will not see another time either (its limits, an encrypted attachment), *unscanned* the rest (an error, a death in
+  mid-stream, silence, its time limit, which depends on the load).
 - One scan holds one of `workers` threads for at most `timeout_seconds`; a scan nobody waits for any more is cut off.
 - The mail goes through a socket (INSTREAM); no file name and no shell ever sees anything of it.
 
@@ -48,6 +49,7 @@ _PREFACE = b"Received: by scanner\r\n"
 
 # Alerts which say that something was not looked at, rather than that something was found.
 _NOT_SEEN = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
+_NOT_NOW = "Heuristics.Limits.Exceeded.MaxScanTime"
 
 
 # A mail with a ZIP archive whose only member is encrypted.
@@ -75,7 +77,7 @@ class Clamd:
         """clamd's verdict on the bytes of the mail; the envelope plays no part."""
         message = request.message
         if message.size > self._stream_octets:
-            return self._unscanned(f"{message.size} octets are more than the {self._stream_octets} that clamd scans", 0.0)
+            return self._unscanned(f"{message.size} octets are more than the {self._stream_octets} that clamd scans", 0.0, for_ever=True)
         started = time.monotonic()
         try:
             version = await self.version()
@@ -94,7 +96,8 @@ class Clamd:
                 self.name, Action.REJECT, Scan.INFECTED, threats=(word(found),), public="message contains a virus",
                 engine_version=brief(version), signature_age=self._age(version), elapsed=elapsed,
             )
-        return self._unscanned(f"{status} {found}", elapsed)
+        for_ever = status == "FOUND" and not found.startswith(_NOT_NOW)
+        return self._unscanned(f"{status} {found}", elapsed, for_ever=for_ever)
 
     async def identity(self) -> str | None:
         """What, besides the bytes, a verdict depends on; None while clamd does not say. Verdicts of one are shared."""
@@ -142,10 +145,9 @@ class Clamd:
         finally:
             session.abort()
 
-    def _unscanned(self, reason: str, elapsed: float) -> Verdict:
-        return Verdict(
-            self.name, Action.DEFER, Scan.UNSCANNED, private=plain(reason), engine_version=brief(self._version), elapsed=elapsed
-        )
+    def _unscanned(self, reason: str, elapsed: float, *, for_ever: bool = False) -> Verdict:
+        action, scan = (Action.QUARANTINE, Scan.UNSCANNABLE) if for_ever else (Action.DEFER, Scan.UNSCANNED)
+        return Verdict(self.name, action, scan, private=plain(reason), engine_version=brief(self._version), elapsed=elapsed)
 
     def _age(self, version: str) -> int | None:
         made = signature_date(version)

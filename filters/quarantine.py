@@ -202,6 +202,9 @@ def verdicts_of(item: QuarantineItem) -> tuple[Verdict, ...]:
     return msgspec.json.decode(item.verdicts, type=tuple[Verdict, ...])
 
 
+_DOUBT = {Scan.UNSCANNABLE: 1, Scan.UNSCANNED: 2}  # how little an engine has seen of a mail
+
+
 def worse(before: Sequence[Verdict], after: Sequence[Verdict]) -> str | None:
     """Why a mail that was reviewed with `before` may not pass with `after`: virus, unscanned, spam; None when it may.
 
@@ -209,14 +212,14 @@ def worse(before: Sequence[Verdict], after: Sequence[Verdict]) -> str | None:
     """
     if any(verdict.scan is Scan.INFECTED for verdict in after) and not any(verdict.scan is Scan.INFECTED for verdict in before):
         return "virus"
-    unscanned = {verdict.engine for verdict in before if verdict.scan is Scan.UNSCANNED}
-    if any(verdict.scan is Scan.UNSCANNED and verdict.engine not in unscanned for verdict in after):
+    doubt = {verdict.engine: _DOUBT.get(verdict.scan, 0) for verdict in before}
+    if any(_DOUBT.get(verdict.scan, 0) > doubt.get(verdict.engine, 0) for verdict in after):
         return "unscanned"
     return "spam" if _strength(after) > _strength(before) else None
 
 
 def _strength(verdicts: Sequence[Verdict]) -> int:
-    return max((STRENGTH[verdict.action] for verdict in verdicts if verdict.scan is not Scan.UNSCANNED), default=0)
+    return max((STRENGTH[verdict.action] for verdict in verdicts if verdict.scan not in _DOUBT), default=0)
 
 
 def release(

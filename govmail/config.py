@@ -155,7 +155,8 @@ class FilterTable(Section, frozen=True, kw_only=True):
 
 class Filters(Section, frozen=True, kw_only=True):
     deadline_seconds: Annotated[float, Meta(description="for the whole chain")] = 90.0
-    unscanned: Annotated[Literal["defer", "tag"], Meta(description="mail that an engine could not scan, or not whole: 451, or accepted and marked unscanned")] = "defer"
+    unscanned: Annotated[Literal["defer", "tag"], Meta(description="mail that an engine could not scan now (down, late, broken): 451, or accepted and marked unscanned")] = "defer"
+    unscannable: Annotated[Literal["defer", "quarantine", "tag"], Meta(description="mail that an engine will never scan whole (encrypted, nested too deep, too large): 451 until the sender gives up, held for review, or accepted and marked unscanned")] = "quarantine"
     infected: Annotated[Literal["quarantine", "reject"], Meta(description="mail with a virus")] = "quarantine"
     spam_reject: Annotated[bool, Meta(description="refuse what rspamd would reject; false = quarantine it")] = True
     share_seconds: Annotated[float, Meta(description="antivirus verdicts on equal bytes are shared this long; 0 = never", le=600)] = 600.0

@@ -125,7 +125,8 @@ class Scan(Enum):
 
     CLEAN = "clean"
     INFECTED = "infected"
-    UNSCANNED = "unscanned"
+    UNSCANNED = "unscanned"  # not now: the engine is down, late, or failed
+    UNSCANNABLE = "unscannable"  # never by this engine: encrypted, nested too deep, too large
     NOT_APPLICABLE = "n/a"  # the filter is no antivirus engine
 
 
@@ -166,7 +167,7 @@ class Decision:
     verdicts: tuple[Verdict, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     public: str = ""
-    reason: str = ""  # for quarantine: "virus", "spam", "policy"
+    reason: str = ""  # for quarantine: "virus", "spam", "policy", "unscannable"
     spam: bool = False
 
     @property

@@ -246,7 +246,7 @@ quarantine_item = _table(
     Column("item_id", Serial, primary_key=True),
     Column("content_id", BigInteger, nullable=False, index=True),
     Column("queue_id", String(32), nullable=False, unique=True),
-    Column("reason", String(16), nullable=False),  # "virus", "spam", "policy"
+    Column("reason", String(16), nullable=False),  # "virus", "spam", "policy", "unscannable"
     Column("held", BigInteger, nullable=False, index=True),
     Column("expires", BigInteger, nullable=False, index=True),
     Column("sender", Text, nullable=False),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import random
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -79,10 +81,22 @@ async def test_a_spooled_message_is_scanned_to_its_end(clamd: Clamd, tmp_path: P
     assert (await clamd.check(request(Message.spooled(spool)))).scan is Scan.INFECTED
 
 
+def sealed_zip(seed: int = 2) -> bytes:
+    return zip_with_raw_name(random.Random(seed).randbytes(500), b"a.exe", encrypted=True)
+
+
 async def test_what_clamd_cannot_open_is_not_clean(clamd: Clamd) -> None:
-    verdict = await clamd.check(request(with_attachment(zip_with_raw_name(random.Random(2).randbytes(500), b"a.exe", encrypted=True))))
-    assert verdict.scan is Scan.UNSCANNED
+    verdict = await clamd.check(request(with_attachment(sealed_zip())))
+    assert verdict.scan is Scan.UNSCANNABLE
     assert "Encrypted" in verdict.private
+
+
+async def test_a_virus_beside_an_encrypted_archive_is_found(clamd: Clamd) -> None:
+    both = io.BytesIO()
+    with zipfile.ZipFile(both, "w") as archive:
+        archive.writestr("sealed.zip", sealed_zip())
+        archive.writestr("eicar.com", EICAR)
+    assert (await clamd.check(request(with_attachment(both.getvalue())))).scan is Scan.INFECTED
 
 
 async def test_it_is_found_out_whether_clamd_admits_what_it_has_not_seen(clamd: Clamd) -> None:
@@ -96,13 +110,13 @@ async def test_what_lies_deeper_than_clamd_looks_is_not_clean(clamd: Clamd) -> N
     for depth in range(30):
         data = zipped(data, f"{depth}.zip")
     verdict = await clamd.check(request(with_attachment(data)))
-    assert verdict.scan is Scan.UNSCANNED
+    assert verdict.scan is Scan.UNSCANNABLE
     assert "Limits.Exceeded" in verdict.private
 
 
 async def test_a_mail_larger_than_the_stream_limit_is_not_clean(clamd_engine: ClamdEngine) -> None:
     small = through(clamd_engine, clamd_engine.port, stream_octets=1000)
-    assert (await small.check(request(mail(b"x" * 2000)))).scan is Scan.UNSCANNED
+    assert (await small.check(request(mail(b"x" * 2000)))).scan is Scan.UNSCANNABLE
     await small.close()
 
 
@@ -188,6 +202,11 @@ async def test_nobody_listens() -> None:
 )
 async def test_an_answer_that_does_not_hold_is_not_clean(answer: bytes) -> None:
     async with pretender(answer) as clamd:
+        assert (await clamd.check(request(mail(b"x")))).scan is Scan.UNSCANNED
+
+
+async def test_a_scan_that_took_clamd_too_long_may_do_better_another_time() -> None:
+    async with pretender(b"stream: Heuristics.Limits.Exceeded.MaxScanTime FOUND\n") as clamd:
         assert (await clamd.check(request(mail(b"x")))).scan is Scan.UNSCANNED
 
 

@@ -20,7 +20,7 @@ from govmail.bus import LocalBus
 from govmail.config import Config
 from govmail.delivery.full import FullMailboxes
 from govmail.delivery.readers import ThreadReader
-from govmail.errors import NotPermitted
+from govmail.errors import NotPermitted, NotScanned
 from govmail.interfaces import Acceptance
 from govmail.mail.address import Address
 from govmail.mail.address import Path as ReversePath
@@ -30,7 +30,7 @@ from govmail.smtp.receive import Receiver
 from govmail.store import accounts, contents, messages
 from govmail.store.database import Database
 from tests.kit.engines import freeze, wake
-from tests.kit.malware import EICAR, GTUBE, mail, with_attachment
+from tests.kit.malware import EICAR, GTUBE, mail, with_attachment, zip_with_raw_name
 from tests.kit.people import People, person_id
 
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
@@ -133,6 +133,26 @@ async def test_nothing_is_accepted_as_clean_while_an_engine_hangs(gateway: Gatew
     assert await gateway.headers() == []
     assert (await impatient.send(mail(b"hello\r\n"))).code == 250
     await hasty.close()
+
+
+async def test_an_encrypted_archive_is_held_and_may_be_released(gateway: Gateway, clamd_engine: ClamdEngine) -> None:
+    sealed = zip_with_raw_name(b"\x17" * 500, b"salaries.xls", encrypted=True)
+    assert (await gateway.send(with_attachment(sealed, b"salaries.zip"))).code == 250
+    assert await gateway.headers() == []
+    (item,) = await gateway.quarantine.list_page()
+    assert item.reason == "unscannable"
+    freeze(clamd_engine)  # without an engine, not even what it could see is seen
+    try:
+        hasty = FilterChain(Config().filters, [], [Clamd(msgspec.structs.replace(clamd_engine.filter_table(), timeout_seconds=0.3))])
+        with pytest.raises(NotScanned):
+            await Quarantine(gateway.database, hasty, Config(), clock=lambda: NOW, spool_dir=Path("unused")).release(item.item_id, "reviewer")
+    finally:
+        wake(clamd_engine)
+    await hasty.close()
+    assert [one.status for one in await gateway.quarantine.release(item.item_id, "reviewer")] == ["released"]
+    (header,) = await gateway.headers()
+    assert "X-Govmail-Virus: unscanned (clamav, ClamAV-" in header
+    assert ", unscannable)" in header
 
 
 async def test_an_ambiguous_mail_is_held_and_arrives_once_when_it_is_released(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from govmail.interfaces import Action, Scan, ScanRequest, Verdict
 CLEAN = Verdict("", Action.ACCEPT, Scan.CLEAN, engine_version="Scanner 1/1")
 INFECTED = Verdict("", Action.REJECT, Scan.INFECTED, threats=("Test.Virus",), engine_version="Scanner 1/1")
 UNSCANNED = Verdict("", Action.DEFER, Scan.UNSCANNED, private="away")
+UNSCANNABLE = Verdict("", Action.QUARANTINE, Scan.UNSCANNABLE, private="encrypted")
 HAM = Verdict("", Action.ACCEPT, score=0.5, threshold=15.0)
 TAGGED = Verdict("", Action.TAG, score=7.0, threshold=15.0, spam=True)
 HELD = Verdict("", Action.QUARANTINE, score=12.0, threshold=15.0, spam=True)

@@ -9,7 +9,18 @@ import pytest
 from filters.chain import FilterChain, combine
 from govmail.config import Filters
 from govmail.interfaces import Action, Scan, Symbol, Verdict
-from tests.kit.filters import CLEAN, HAM, HELD, INFECTED, POLICY, SPAM, TAGGED, UNSCANNED, Scripted
+from tests.kit.filters import (
+    CLEAN,
+    HAM,
+    HELD,
+    INFECTED,
+    POLICY,
+    SPAM,
+    TAGGED,
+    UNSCANNABLE,
+    UNSCANNED,
+    Scripted,
+)
 from tests.kit.malware import mail, request
 
 MAIL = request(mail(b"x\r\n"))
@@ -38,6 +49,16 @@ MAIL = request(mail(b"x\r\n"))
         ([SPAM], [UNSCANNED], Filters(), (Action.REJECT, "spam", True, "unscanned")),
         ([HELD], [UNSCANNED], Filters(), (Action.DEFER, "", True, "unscanned")),
         ([HELD], [UNSCANNED], Filters(unscanned="tag"), (Action.QUARANTINE, "spam", True, "unscanned")),
+        # what no engine will ever see whole: held, and never clean
+        ([HAM], [UNSCANNABLE], Filters(), (Action.QUARANTINE, "unscannable", False, "unscanned")),
+        ([HAM], [CLEAN, UNSCANNABLE], Filters(), (Action.QUARANTINE, "unscannable", False, "unscanned")),
+        ([HAM], [UNSCANNABLE], Filters(unscannable="defer"), (Action.DEFER, "", False, "unscanned")),
+        ([HAM], [UNSCANNABLE], Filters(unscannable="tag"), (Action.TAG, "", False, "unscanned")),
+        ([HAM], [UNSCANNABLE, UNSCANNED], Filters(), (Action.DEFER, "", False, "unscanned")),
+        ([HAM], [UNSCANNABLE, UNSCANNED], Filters(unscanned="tag"), (Action.QUARANTINE, "unscannable", False, "unscanned")),
+        ([HAM], [UNSCANNABLE, INFECTED], Filters(), (Action.QUARANTINE, "virus", False, "infected")),
+        ([HELD], [UNSCANNABLE], Filters(), (Action.QUARANTINE, "spam", True, "unscanned")),
+        ([SPAM], [UNSCANNABLE], Filters(), (Action.REJECT, "spam", True, "unscanned")),
     ],
 )
 def test_combinations(

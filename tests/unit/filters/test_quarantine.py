@@ -22,7 +22,7 @@ from govmail.mail.message import Message
 from govmail.store import accounts, blobs, contents, messages, queue
 from govmail.store.database import Database
 from tests.kit.contents import new_content, raw_mail
-from tests.kit.filters import CLEAN, HAM, HELD, INFECTED, SPAM, TAGGED, UNSCANNED, Scripted
+from tests.kit.filters import CLEAN, HAM, HELD, INFECTED, SPAM, TAGGED, UNSCANNABLE, UNSCANNED, Scripted
 
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 GZ, YD = str(uuid.UUID(int=100)), str(uuid.UUID(int=200))  # units
@@ -229,6 +229,11 @@ def test_worse() -> None:
     assert worse([HELD], [HELD, INFECTED]) == "virus"
     assert worse([engine[0]], [engine[0]]) is None
     assert worse([engine[0]], [engine[1]]) == "unscanned"
+    assert worse([UNSCANNABLE], [UNSCANNABLE]) is None
+    assert worse([UNSCANNABLE], [CLEAN]) is None
+    assert worse([UNSCANNABLE], [UNSCANNED]) == "unscanned"  # what could be seen then was seen; now nothing is
+    assert worse([CLEAN], [UNSCANNABLE]) == "unscanned"
+    assert worse([UNSCANNABLE], [INFECTED]) == "virus"
 
 
 async def test_unknown_items_and_recipients(bench: Bench) -> None:
