@@ -108,7 +108,8 @@ async def build(config: Config, data_dir: Path) -> Parts:
     readers = Readers(limits, config.readers)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,
-        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, on_queued=queue.wake, full=full, readers=readers,
+        new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, retry_after=config.queue.retry_seconds[0],
+        on_queued=queue.wake, full=full, readers=readers,
     )  # fmt: skip
     services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id, full)
     return Parts(

@@ -31,6 +31,7 @@ class Plan:
     owners: dict[str, tuple[Recipient, Address]]
     bounces: bool  # whether a permanent failure is reported to the sender
     mailbox: str  # which of a person's mailboxes the mail belongs in
+    retry_after: int  # seconds
 
     def on_failure(self, delivered: Delivered) -> NewEntry | None:
         """The queue entry that a failed delivery becomes when others succeeded: temporary → tried again,
@@ -44,6 +45,7 @@ class Plan:
                 code=452,
                 status=kind.status,
                 text=delivered.text,
+                wait=self.retry_after,
             )
         if not self.bounces or Notify.FAILURE not in recipient.notify:
             return None
@@ -59,12 +61,13 @@ def plan(
     client_ip: str,
     limits: Limits,
     lifetime: int,
+    retry_after: int = 60,
 ) -> Plan:
     """The plan for a message that has been accepted. `resolutions` in the order of the envelope's recipients.
 
     Mail marked as spam goes to Junk. Lists beyond `limits.expand_now` people in one mail are expanded by the queue; who
     asks to be told of success (RFC 3461 §4.1) gets the mail delivered by the queue, too, which reports it. `lifetime`:
-    seconds until the queue gives up.
+    seconds until the queue gives up; `retry_after`: from a failed delivery to the next attempt.
     """
     mailbox = JUNK if spam else INBOX
     bounces = not envelope.sender.null and not spam
@@ -105,6 +108,7 @@ def plan(
         owners,
         bounces,
         mailbox,
+        retry_after,
     )
 
 

@@ -83,12 +83,13 @@ def _report(verdict: Verdict, action: Action, now: datetime) -> Report:
 
 
 async def address(
-    content: NewContent, sender: Address, resolver: Resolver, new_id: Callable[[], str], *, lifetime: int
+    content: NewContent, sender: Address, resolver: Resolver, new_id: Callable[[], str], *, lifetime: int, retry_after: int
 ) -> Letter | None:
-    """Where the notification to `sender` goes; None: the sender is not there any more. `lifetime`: of a queue entry."""
+    """Where the notification to `sender` goes; None: the sender is not there any more. `lifetime` and `retry_after`: of a
+    queue entry. One to several people is expanded by the queue, which knows who has it already."""
 
-    def waiting(kind: str) -> NewQueueMessage:
-        entry = NewEntry(kind, str(sender), sender.domain, Notify.NEVER)
+    def waiting(kind: str, wait: int = 0) -> NewQueueMessage:
+        entry = NewEntry(kind, str(sender), sender.domain, Notify.NEVER, wait=wait)
         return NewQueueMessage(new_id(), "", (entry,), lifetime, smtputf8=not sender.ascii)
 
     try:
@@ -96,11 +97,14 @@ async def address(
             return Letter(content, (), waiting("remote"))
         found = await resolver.resolve(sender)
     except MailError:  # the directory cannot be asked: later
-        return Letter(content, (), waiting("local"))
-    if not found.targets:
+        return Letter(content, (), waiting("local", retry_after))
+    if not found.exists:
         return None
-    deliveries = tuple(Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX, quota_octets=one.quota_octets) for one in found.targets)
-    return Letter(content, deliveries, waiting("local"))
+    if found.remote or len(found.targets) > 1:
+        return Letter(content, (), waiting("list"))
+    [one] = found.targets
+    delivery = Delivery(one.directory_id, str(one.address), _LOCAL_MAILBOX, quota_octets=one.quota_octets)
+    return Letter(content, (delivery,), waiting("local", retry_after))
 
 
 def settle(conn: Connection, owner: str, verdicts: Sequence[Verdict], letters: Sequence[Letter], *, now: int) -> bool:

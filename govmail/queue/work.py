@@ -105,7 +105,8 @@ class Worker:
             sender = one.sender.address
             assert sender is not None
             letter = await bounce.address(
-                content, sender, self._resolver, self._new_id, lifetime=self._config.queue.lifetime_seconds
+                content, sender, self._resolver, self._new_id, lifetime=self._config.queue.lifetime_seconds,
+                retry_after=self._config.queue.retry_seconds[0],
             )
             if letter is not None:
                 letters.append(letter)
@@ -162,6 +163,8 @@ class Worker:
         if not found.domain_is_local:
             # A notification that was queued while the directory was away: its recipient is elsewhere after all
             return (await self._relay.send(entry.domain, parcel.shipment(one, [parcel.recipient(entry)], self._database.blobs)))[0]
+        if entry.directory_id is None and (found.remote or len(found.targets) > 1):
+            return await self._expanded(entry, one)  # tried as a whole, those who have it would get it again
         targets = [target for target in found.targets if entry.directory_id in (None, target.directory_id)]
         if not targets:
             return ours("5.2.1", "mailbox disabled") if found.disabled else ours("5.1.1", "no such mailbox here")
@@ -184,7 +187,7 @@ class Worker:
         kept = True
         while kept and (batch := list(islice(waiting, EXPAND_ROWS))):
             kept = await self._database.write_alone(
-                serve_members, self._owner, entry, one.size, batch, self._new_id(), self.now()
+                serve_members, self._owner, entry, one.size, batch, self._new_id(), self.now(), self._config.queue.retry_seconds[0]
             )
         if kept and found.remote and served < ALL_HERE:
             kept = await self._database.write(forward_members, self._owner, entry, found.remote, self._new_id(), self.now())
@@ -195,7 +198,7 @@ ALL_HERE = "~"  # progress of a list whose members elsewhere have their entries:
 
 
 def serve_members(
-    conn: Connection, owner: str, entry: QueueEntry, size: int, batch: Sequence[Target], queue_id: str, now: int
+    conn: Connection, owner: str, entry: QueueEntry, size: int, batch: Sequence[Target], queue_id: str, now: int, retry_after: int
 ) -> bool:
     """A copy for each of `batch` and how far the list is, in one transaction; False when the entry is another worker's."""
     if not queue.extend(conn, entry.entry_id, until=now + _BATCH_SECONDS, owner=owner):
@@ -203,7 +206,7 @@ def serve_members(
     content_id = entry.message.content_id
     deliveries = [_delivery(target, str(target.address), entry) for target in batch]
     done = incoming.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
-    waiting = [_refused(entry, target, one) for target, one in zip(batch, done, strict=True) if one.error is not None]
+    waiting = [_refused(entry, target, one, retry_after) for target, one in zip(batch, done, strict=True) if one.error is not None]
     if waiting:
         queue.enqueue(conn, _successor(entry, queue_id, now), content_id, now=now, entries=waiting)
     queue.advance(conn, entry.entry_id, batch[-1].directory_id)
@@ -230,13 +233,14 @@ def _delivery(target: Target, delivered_to: str, entry: QueueEntry) -> Delivery:
     return Delivery(target.directory_id, delivered_to, entry.mailbox or INBOX, quota_octets=target.quota_octets)
 
 
-def _refused(entry: QueueEntry, target: Target, failure: Delivered) -> NewEntry:
+def _refused(entry: QueueEntry, target: Target, failure: Delivered, retry_after: int) -> NewEntry:
     """What becomes of a member whose mailbox did not take the copy: tried again, or the sender is told."""
     status = bounce.refusal(failure.error or "").status
+    temporary = status.startswith("4")
     return NewEntry(
-        "local" if status.startswith("4") else "bounce", str(target.address), target.address.domain,
+        "local" if temporary else "bounce", str(target.address), target.address.domain,
         entry.notify & ~Notify.SUCCESS, entry.orcpt, target.directory_id, None, status, failure.text,
-        entry.mailbox,
+        entry.mailbox, retry_after if temporary else 0,
     )  # fmt: skip
 
 

@@ -81,11 +81,13 @@ class Receiver:
         clock: Clock,
         new_id: Callable[[], str],
         queue_lifetime: int,
+        retry_after: int = 60,
         on_queued: Callable[[], None],
         full: FullMailboxes,
         readers: MessageReader,
     ) -> None:
-        """`queue_lifetime`: `config.Queue.lifetime_seconds`. `on_queued` is called after a commit that made queue entries."""
+        """`queue_lifetime`: `config.Queue.lifetime_seconds`; `retry_after`: the first of its `retry_seconds`. `on_queued` is called
+        after a commit that made queue entries."""
         self._hostname = hostname
         self._limits = limits
         self._database = database
@@ -94,6 +96,7 @@ class Receiver:
         self._clock = clock
         self._new_id = new_id
         self._queue_lifetime = queue_lifetime
+        self._retry_after = retry_after
         self._on_queued = on_queued
         self._full = full
         self._readers = readers
@@ -166,7 +169,7 @@ class Receiver:
 
         plan = local.plan(
             envelope, resolutions, queue_id=queue_id, spam=decision.spam, client_ip=origin.client_ip, limits=self._limits,
-            lifetime=self._queue_lifetime,
+            lifetime=self._queue_lifetime, retry_after=self._retry_after,
         )  # fmt: skip
         done = await self._store(content, plan, int(now.timestamp()))
         self._full.note(done, draft.message.size)

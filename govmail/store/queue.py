@@ -153,7 +153,7 @@ def enqueue(
     now: int,
     entries: Sequence[NewEntry] | None = None,
 ) -> None:
-    """Add a message and its entries (`entries`, else those of the message), due at once."""
+    """Add a message and its entries (`entries`, else those of the message), due at once or as they say."""
     _ADD_MESSAGE.run(
         conn,
         {
@@ -169,7 +169,7 @@ def enqueue(
                 "queue_id": message.queue_id, "kind": one.kind, "recipient": one.recipient, "domain": one.domain,
                 "directory_id": one.directory_id, "mailbox_name": one.mailbox, "notify": one.notify.value, "orcpt": one.orcpt,
                 "state": "ready",
-                "next_attempt": now, "attempts": 0, "expires": now + message.lifetime, "delay_notified": False,
+                "next_attempt": now + min(one.wait, message.lifetime), "attempts": int(one.wait > 0), "expires": now + message.lifetime, "delay_notified": False,
                 "last_code": one.code, "last_status": one.status, "last_text": one.text,
             }
             for one in (message.entries if entries is None else entries)

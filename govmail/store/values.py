@@ -169,6 +169,7 @@ class NewEntry:
     status: str | None = None
     text: str | None = None
     mailbox: str | None = None  # where a local copy belongs; None: INBOX
+    wait: int = 0  # seconds until the queue tries; > 0: after a first attempt that failed and that counts
 
 
 @dataclass(frozen=True, slots=True)

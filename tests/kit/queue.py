@@ -47,7 +47,7 @@ class Directory:
     async def resolve(self, address: Address) -> Resolution:
         if not await self.is_local_domain(address.domain):
             return Resolution(address, False)
-        if address.local == "everyone":
+        if address.local in ("everyone", "office"):  # two lists with the same members
             everybody = tuple(Target(one, Address(name, "jx.example"), "unit") for name, one in self.people.items())
             return Resolution(address, True, everybody, self.remote, is_group=True)
         found = self.people.get(address.local)

@@ -156,6 +156,64 @@ async def test_a_notification_for_a_full_mailbox_waits(tmp_path: Path) -> None:
         assert await one.notices() == ["退信通知：邮件未能送达"]
 
 
+async def test_a_notification_to_a_list_reaches_each_member_once(tmp_path: Path, url: str) -> None:
+    """A member without room gets it later, and the others do not get it again; members elsewhere get it too."""
+    peer = Peer({"RCPT TO:<gone": b"550 5.1.1 no\r\n"})
+    directory = Directory("zhang", "li", remote=["far@b.example"])
+    async with house(tmp_path, peer, directory, url=url) as one:
+        li = directory.people["li"]
+        await one.database.write(accounts.limit, li, 10, now=one.now)
+        await one.enqueue(remote("gone@a.example"), sender="office@jx.example")
+        await one.work()
+        assert (len(await one.notices("zhang")), await one.notices("li")) == (1, [])
+        for _ in range(3):
+            await one.work(minutes=30)
+        await one.database.write(accounts.set_quota, li, None)
+        await one.work(hours=4)
+        assert await one.entries() == []
+        assert (len(await one.notices("zhang")), len(await one.notices("li"))) == (1, 1)
+    assert [taken.rcpts for taken in peer.taken] == [["RCPT TO:<far@b.example> NOTIFY=NEVER"]]
+
+
+async def test_a_mail_to_several_people_behind_one_address_reaches_each_once(tmp_path: Path, url: str) -> None:
+    """postmaster@ with NOTIFY=SUCCESS is delivered by the queue; one of two keepers has no room."""
+    directory = Directory("zhang", "li")
+    async with house(tmp_path, directory=directory, url=url) as one:
+        li = directory.people["li"]
+        await one.database.write(accounts.limit, li, 10, now=one.now)
+        await one.enqueue(NewEntry("local", "office@jx.example", "jx.example", Notify.FAILURE), sender="far@b.example")
+        for _ in range(3):
+            await one.work(minutes=30)
+        assert (len(await one.inbox("zhang")), await one.inbox("li")) == (1, [])
+        await one.database.write(accounts.set_quota, li, None)
+        await one.work(hours=4)
+        assert (len(await one.inbox("zhang")), len(await one.inbox("li"))) == (1, 1)
+        assert await one.entries() == []
+
+
+async def test_who_was_full_at_acceptance_is_not_tried_again_at_once(tmp_path: Path) -> None:
+    directory = Directory("zhang", "li")
+    async with house(tmp_path, directory=directory) as one:
+        li = directory.people["li"]
+        await one.enqueue(NewEntry("local", "li@jx.example", "jx.example", DEFAULT_NOTIFY, directory_id=li, status="4.2.2", wait=60))
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.attempts, entry.next_attempt) == (1, one.now + 60)
+        await one.work(seconds=60)
+        assert await one.entries() == [] and len(await one.inbox("li")) == 1
+
+
+async def test_a_member_without_room_is_not_tried_again_at_once(tmp_path: Path) -> None:
+    directory = Directory("zhang", "li")
+    async with house(tmp_path, directory=directory) as one:
+        await one.database.write(accounts.limit, directory.people["li"], 10, now=one.now)
+        await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY))
+        began = one.now
+        await one.work()
+        (entry,) = await one.entries()
+        assert (entry.kind, entry.attempts, entry.next_attempt) == ("local", 1, began + one.config.queue.retry_seconds[0])
+
+
 async def test_a_notification_outlives_a_directory_that_is_away(tmp_path: Path) -> None:
     peer = Peer({"RCPT TO:<gone": b"550 5.1.1 no\r\n"})
     async with house(tmp_path, peer) as one:
@@ -223,8 +281,8 @@ async def test_a_list_goes_on_where_it_was(tmp_path: Path, url: str) -> None:
         await one.enqueue(NewEntry("list", "everyone@jx.example", "jx.example", DEFAULT_NOTIFY), sender="p0@jx.example")
         (entry,) = await one.database.write(queue.lease, "dead", now=one.now, limit=10, lease_seconds=900)
         batch = (await directory.resolve(Address.parse("everyone@jx.example"))).targets[:4]
-        assert await one.database.write(work.serve_members, "dead", entry, len(MESSAGE), batch, "q", one.now)
-        assert not await one.database.write(work.serve_members, "other", entry, len(MESSAGE), batch, "q", one.now)
+        assert await one.database.write(work.serve_members, "dead", entry, len(MESSAGE), batch, "q", one.now, 60)
+        assert not await one.database.write(work.serve_members, "other", entry, len(MESSAGE), batch, "q", one.now, 60)
         await one.work()  # the worker "dead" never came back
         assert await one.entries() == []
         assert [len(await one.inbox(name)) for name in people] == [1] * 10

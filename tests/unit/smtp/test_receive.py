@@ -33,6 +33,7 @@ from tests.kit.people import People, person_id
 from tests.kit.smtp import SmtpClient
 
 LIFETIME = 7200
+RETRY_AFTER = 77
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 MESSAGE = b"From: Zhang San <zhangsan@jx.example>\r\nTo: lisi@jx.example\r\nDate: Mon, 23 Nov 2026 16:30:00 +0800\r\nMessage-ID: <1@jx.example>\r\nSubject: hello\r\n\r\nbody\r\n"
 OUTSIDE = MESSAGE.replace(b"zhangsan@jx.example", b"a@else.example")
@@ -99,6 +100,7 @@ class House:
             clock=lambda: NOW,
             new_id=lambda: f"q{next(ids)}",
             queue_lifetime=LIFETIME,
+            retry_after=RETRY_AFTER,
             on_queued=lambda: self.woken.append("queue"),
             full=full,
             readers=readers or ThreadReader(self.limits),
@@ -295,6 +297,8 @@ async def test_some_over_quota_is_tried_again(house: House) -> None:
     assert (await house.send(["lisi@jx.example", "wangwu@jx.example"])).startswith("250")
     assert await house.mailbox("lisi") == []
     assert len(await house.mailbox("wangwu")) == 1
+    (entry,) = await house.database.read(queue.list_page, after=0, limit=10)
+    assert (entry.attempts, entry.next_attempt) == (1, NOW.timestamp() + RETRY_AFTER)  # this was the first one
     assert await house.queued() == [("local", "lisi@jx.example", "4.2.2")]
     assert house.woken == ["queue"]
 
