@@ -204,9 +204,12 @@ def serve_members(
     if not queue.extend(conn, entry.entry_id, until=now + _BATCH_SECONDS, owner=owner):
         return False
     content_id = entry.message.content_id
-    deliveries = [_delivery(target, str(target.address), entry) for target in batch]
+    # Somebody may be a recipient, and a member of several lists that are recipients
+    served = incoming.have_it(conn, content_id, entry.message.queue_id, [target.directory_id for target in batch])
+    fresh = [target for target in batch if target.directory_id not in served]
+    deliveries = [_delivery(target, str(target.address), entry) for target in fresh]
     done = incoming.deliver_stored(conn, content_id, size, deliveries, internal_date=now, now=now)
-    waiting = [_refused(entry, target, one, retry_after) for target, one in zip(batch, done, strict=True) if one.error is not None]
+    waiting = [_refused(entry, target, one, retry_after) for target, one in zip(fresh, done, strict=True) if one.error is not None]
     if waiting:
         queue.enqueue(conn, _successor(entry, queue_id, now), content_id, now=now, entries=waiting)
     queue.advance(conn, entry.entry_id, batch[-1].directory_id)

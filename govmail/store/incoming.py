@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, or_, select, update
@@ -20,7 +20,7 @@ from govmail.store import queue as mail_queue
 from govmail.store.accounts import INBOX_ID
 from govmail.store.changes import note
 from govmail.store.messages import insert_rows
-from govmail.store.schema import account, mailbox
+from govmail.store.schema import account, mailbox, message, queue_entry
 from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, field, one_of, rows_in
 from govmail.store.values import Delivered, Delivery, Flag, NewContent, NewEntry, NewQueueMessage
 
@@ -62,6 +62,16 @@ _NAMED = Prepared(
         one_of(mailbox.c.account_id, "accounts"),
         or_(mailbox.c.name == bindparam("called"), mailbox.c.special_use == bindparam("use")),
     )
+)
+_HOLDERS = Prepared(
+    select(account.c.directory_id)
+    .distinct()
+    .join_from(message, account, message.c.account_id == account.c.account_id)
+    .where(message.c.content_id == bindparam("content"), one_of(account.c.directory_id, "owners"))
+)
+_WAITING = Prepared(
+    select(queue_entry.c.directory_id)
+    .where(queue_entry.c.queue_id == bindparam("queued"), queue_entry.c.kind == "local", one_of(queue_entry.c.directory_id, "owners"))
 )
 _SEEN, _DELETED = int(Flag.SEEN), int(Flag.DELETED)  # the operators of an enum cost microseconds
 
@@ -148,6 +158,12 @@ def deliver_stored(
     answers, placed = _take_in(conn, copies, [len(deliveries)], now)
     _insert(conn, placed, {0: (content_id, internal_date, now)})
     return answers[0]
+
+
+def have_it(conn: Connection, content_id: int, queue_id: str, owners: Collection[str]) -> set[str]:
+    """Those of `owners` who hold a copy of this mail, or for whom one waits in the queue under `queue_id`."""
+    asked = {"content": content_id, "queued": queue_id, "owners": as_set(owners)}
+    return {row[0] for row in (*_HOLDERS.rows(conn, asked), *_WAITING.rows(conn, asked))}
 
 
 def _entries(mail: Mail, answers: Sequence[Delivered]) -> tuple[NewEntry, ...]:

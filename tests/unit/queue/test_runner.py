@@ -191,6 +191,21 @@ async def test_a_mail_to_several_people_behind_one_address_reaches_each_once(tmp
         assert await one.entries() == []
 
 
+async def test_a_member_of_two_lists_who_is_a_recipient_too_gets_one_copy_and_the_sender_one_bounce(tmp_path: Path, url: str) -> None:
+    directory = Directory("zhang", "li", "wang")
+    async with house(tmp_path, directory=directory, url=url) as one:
+        li = directory.people["li"]
+        await one.database.write(accounts.limit, li, 10, now=one.now)
+        lists = [NewEntry("list", f"{name}@jx.example", "jx.example", DEFAULT_NOTIFY) for name in ("everyone", "office")]
+        await one.enqueue(NewEntry("local", "li@jx.example", "jx.example", DEFAULT_NOTIFY, directory_id=li, wait=60), *lists)
+        await one.work()
+        assert [len(await one.inbox(name)) for name in directory.people] == [1, 0, 1]
+        assert [(entry.kind, entry.recipient) for entry in await one.entries()] == [("local", "li@jx.example")]
+        await one.work(days=6)
+        assert await one.entries() == []
+        assert (await one.notices()).count("退信通知：邮件未能送达") == 1
+
+
 async def test_who_was_full_at_acceptance_is_not_tried_again_at_once(tmp_path: Path) -> None:
     directory = Directory("zhang", "li")
     async with house(tmp_path, directory=directory) as one:
