@@ -18,6 +18,7 @@ from functools import partial
 import aiohttp
 from cryptography import x509
 
+from admin import hostname
 from admin.actions.context import FAILED, UNREACHABLE, Actor, Context, require
 from admin.engines import EngineState
 from admin.probe import Probe, client_tls, reachable
@@ -106,6 +107,7 @@ def checks_at_rest(ctx: Context) -> Checks:
     return [
         ("clock", partial(check_clock, ctx)),
         ("disk", partial(check_disk, ctx)),
+        ("hostname", partial(check_hostname, ctx)),
         ("certificate", partial(check_certificate, ctx)),
         ("database", partial(check_database, ctx)),
         ("directory", partial(check_directory, ctx)),
@@ -151,6 +153,11 @@ async def check_disk(ctx: Context) -> Finding:
     if usage.free < DISK_FAILED_OCTETS:
         return Finding(FAILURE, text)
     return Finding(WARNING if usage.free < DISK_WARNING * usage.total else OK, text)
+
+
+async def check_hostname(ctx: Context) -> Finding:
+    problem = hostname.problem(ctx.config.hostname)
+    return Finding(WARNING, problem) if problem else Finding(OK, ctx.config.hostname)
 
 
 async def check_certificate(ctx: Context) -> Finding:

@@ -119,6 +119,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "audit_whole": ("审计链完整，共 {count} 条", "the audit chain is whole, {count} entries"),
     # the command line
     "error": ("错误：{text}", "error: {text}"),
+    "warning": ("警告：{text}", "warning: {text}"),
     "dry_run": ("试运行：未作任何改动", "dry run: nothing was changed"),
     "no_config": ("没有 {path}：用 --data 或 --config 指明，或先执行 govmail up", "there is no {path}: name it with --data or --config, or first run govmail up"),
     "unreachable": ("服务器占用 {path}，但控制套接字无应答", "a server owns {path} but does not answer on its control socket"),
@@ -135,6 +136,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "certificate_expired": ("证书不在有效期内（至 {until}）", "the certificate is not valid now (until {until})"),
     "certificate_days": ("证书还有 {days} 天到期", "valid for {days} more days"),
     "certificate_self": ("自签名证书，还有 {days} 天到期：客户端会警告", "self-signed, valid for {days} more days: clients will warn"),
+    "hostname_local": (
+        "本机名“{hostname}”不是完整域名，其他服务器找不到它，MX 和 SPF 记录无效：请在 govmail.toml 开头设置 hostname = \"mail.您的域名\"，再重新启动",
+        "the host name {hostname!r} is not a fully qualified domain name: no other server finds it, and MX and SPF records with it are useless; "
+        "set hostname = \"mail.your-domain\" at the top of govmail.toml and restart",
+    ),
     "certificate_name": ("证书不含本机名 {hostname}", "the certificate is not for {hostname}"),
     "key_open": ("{path} 可被他人读取：chmod 600", "{path} can be read by others: chmod 600"),
     "database_counts": ("可读写，{messages} 封邮件", "reads and writes, {messages} messages"),

@@ -37,6 +37,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "domain.add": domain.add,
     "domain.list": domain.list_domains,
     "domain.dns": domain.dns,
+    "domain.host": domain.host,
     "group.add": group.add,
     "group.list": group.list_groups,
     "group.show": group.show,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from admin import hostname
 from admin.actions.context import Actor, Context, require
 from admin.actions.find import path_of, unit_or_root
 from admin.texts import say
@@ -78,6 +79,20 @@ async def dns(ctx: Context, actor: Actor, domain: str) -> AsyncIterator[DnsRecor
     name, key = await asyncio.to_thread(dkim.record, ctx.data_dir, canonical)
     yield DnsRecord(name, "TXT", key)
     yield DnsRecord(f"_dmarc.{canonical}", "TXT", f"v=DMARC1; p=quarantine; rua=mailto:postmaster@{canonical}")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The name of this server, as in MX records; `problem`: why others cannot use it, "" when they can."""
+
+    hostname: str
+    problem: str
+
+
+async def host(ctx: Context, actor: Actor) -> Host:
+    """What to think of the records of `dns`, which name this server."""
+    require(actor, "domain.list", None)
+    return Host(ctx.config.hostname, hostname.problem(ctx.config.hostname))
 
 
 async def make_key(ctx: Context, domain: str) -> None:

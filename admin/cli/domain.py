@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from admin.cli.base import Group, Run, option, reads, writes
+from admin.cli.base import Group, Run, option, reads, tell, writes
 from admin.cli.output import Column
+from admin.texts import say
 
 ADDED = (Column("domain", "邮件域", "domain"), Column("status", "结果", "status", "word"), Column("unit", "单位", "unit"))
 RECORDS = (Column("name", "名称", "name"), Column("type", "类型", "type"), Column("value", "值", "value"))
@@ -36,3 +37,5 @@ def list_(run: Run) -> None:
 @reads
 def dns(run: Run, domain: str) -> None:
     run.rows("domain.dns", {"domain": domain}, RECORDS)
+    if problem := run.look("domain.host", {})["problem"]:
+        tell(say("warning", text=problem))

@@ -149,6 +149,20 @@ def test_pipes_get_one_line_per_row_without_headings(terminal: Terminal) -> None
     assert terminal("unit", "tree").out.splitlines()[0].split("\t")[:2] == ["0", "江西省"]
 
 
+def test_records_that_name_localhost_come_with_a_warning(terminal: Terminal) -> None:
+    result = terminal("domain", "dns", "jx.example", "--json")
+    assert result.code == 0
+    assert "warning: the host name 'localhost'" in result.err
+    assert "warning" not in result.out
+
+
+def test_a_quota_is_set_and_shown(terminal: Terminal) -> None:
+    assert terminal("person", "quota", ZHANG, "2G", "--json").json["quota_octets"] == 2 << 30
+    assert "used of 2.0 GB" in terminal("mailbox", "show", ZHANG).err
+    assert terminal("mailbox", "list").out.splitlines()[0].split("\t")[-1] == str(2 << 30)
+    assert "不限容量" in [terminal("person", "quota", ZHANG, "none"), terminal("mailbox", "show", ZHANG, language="zh")][1].err
+
+
 def test_a_dry_run_says_so_and_changes_nothing(terminal: Terminal) -> None:
     before = terminal("audit", "list", "--json").out
     result = terminal("unit", "add", "江西省/上饶市/水利局", "--dry-run")
@@ -168,6 +182,8 @@ def test_a_dry_run_says_so_and_changes_nothing(terminal: Terminal) -> None:
         (("person", "add"), 2),
         (("person", "add", "李四"), 2),
         (("person", "add", "--from-file", "/no/such/file"), 2),
+        (("person", "add", "李四", "--unit", ORGAN, "--quota", "viel"), 2),
+        (("person", "quota", ZHANG, "2 Gigabyte"), 2),
         (("person", "disable"), 2),
         (("unit", "add"), 2),
         (("unit", "list", "--level", "9"), 2),

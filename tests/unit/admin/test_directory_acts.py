@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from admin import hostname
 from admin.actions.context import Actor
 from directory.passwords import PasswordAuthenticator
 from filters import dkim
-from govmail.config import DirectoryTable
+from govmail.config import Config, DirectoryTable
 from govmail.errors import AuthenticationFailed
 from govmail.mail.address import Address
 from govmail.store import accounts
@@ -261,6 +264,24 @@ async def test_a_domain_gets_a_key_and_says_what_to_publish(world: World) -> Non
     assert records["govmail._domainkey.jx.example", "TXT"].startswith("v=DKIM1; k=rsa; p=MII")
     assert records["_dmarc.jx.example", "TXT"].startswith("v=DMARC1; p=")
     assert (await world.refused("domain.dns", {"domain": "nowhere.example"})).code == 2
+
+
+@pytest.mark.parametrize("name", ["localhost", "mailserver", "mail.local", "mail.localdomain", "host.internal", "192.0.2.1", "[192.0.2.1]", "", "a..b", "MAIL.Lan"])
+def test_a_name_that_others_cannot_find_us_by(name: str) -> None:
+    problem = hostname.problem(name)
+    assert name in problem
+    assert "hostname = " in problem
+
+
+@pytest.mark.parametrize("name", ["mail.jx.example", "MX1.jx.example", "jx.example", "邮件.江西.example"])
+def test_a_name_that_others_find_us_by(name: str) -> None:
+    assert hostname.problem(name) == ""
+
+
+async def test_useless_records_come_with_a_warning(world: World) -> None:
+    assert "hostname = " in (await world.do("domain.host"))["problem"]
+    world.ctx = replace(world.ctx, config=Config(hostname="mail.jx.example"))
+    assert await world.do("domain.host") == {"hostname": "mail.jx.example", "problem": ""}
 
 
 async def test_a_dry_run_makes_no_key(world: World) -> None:

@@ -58,7 +58,7 @@ async def test_a_whole_server_is_found_well_and_the_probe_goes_round(parts: Part
     await province(ctx)
     found, code = await examine(ctx)
     assert code == 0, found
-    assert {name for name, one in found.items() if one.status == "warning"} == {"certificate", "postmaster"}  # self-signed; nobody was named
+    assert {name for name, one in found.items() if one.status == "warning"} == {"hostname", "certificate", "postmaster"}  # localhost; self-signed; nobody was named
     assert [name for name in found if name.startswith("probe")] == ["probe account", "probe login", "probe send", "probe fetch", "probe remove"]
     assert {f"port {one.name}" for one in ctx.config.listener} <= set(found)
     from admin.actions import mailbox
