@@ -78,8 +78,14 @@ class Dns(Protocol):
 class SystemDns:
     """The servers in /etc/resolv.conf, asked through dnspython."""
 
-    def __init__(self, timeout: float = 20.0) -> None:
-        self._resolver = dns.asyncresolver.Resolver()
+    def __init__(self, timeout: float = 20.0, *, resolv_conf: str = "/etc/resolv.conf", port: int = 53) -> None:
+        """`timeout`: seconds for one question, however many servers there are. `resolv_conf` and `port`: of tests."""
+        try:
+            self._resolver = dns.asyncresolver.Resolver(resolv_conf)
+        except dns.resolver.NoResolverConfiguration:  # none, or no server in it: this machine, as for libc (resolv.conf(5))
+            self._resolver = dns.asyncresolver.Resolver(configure=False)
+            self._resolver.nameservers = ["127.0.0.1"]
+        self._resolver.port = port
         self._resolver.lifetime = timeout
 
     async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
