@@ -102,7 +102,10 @@ async def build(config: Config, data_dir: Path) -> Parts:
     chain = filter_chain.build(config, data_dir)
     quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
     password_file = config.queue.smarthost_password_file
-    relay = Relay(config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "")
+    relay = Relay(
+        config, SystemDns(), password=read_secret(data_dir / password_file) if password_file else "",
+        ca_file=_ca_file(config.queue.smarthost_ca_file, data_dir),
+    )  # fmt: skip
     queue = QueueRunner(config, database, resolver, relay, clock=clock, new_id=new_id, alone=not url.startswith("postgresql"))
     budget, full = Budget(limits.inflight_octets), FullMailboxes(bus, clock)
     readers = Readers(limits, config.readers)
@@ -122,6 +125,17 @@ async def build(config: Config, data_dir: Path) -> Parts:
         imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, clock=clock),
         smtp=SmtpServer(services), readers=readers, ports={},
     )  # fmt: skip
+
+
+def _ca_file(name: str, data_dir: Path) -> str:
+    """Its absolute path, "" for none. Raises BadConfig: with it unread no mail would leave."""
+    if not name:
+        return ""
+    try:
+        ssl.create_default_context(cafile=str(data_dir / name))
+    except OSError as error:  # ssl.SSLError is one
+        raise BadConfig(f"queue.smarthost_ca_file: {data_dir / name}: {error}") from error
+    return str(data_dir / name)
 
 
 def _directory(config: Config, data_dir: Path, database: Database) -> DirectoryService:

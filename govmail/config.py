@@ -167,6 +167,8 @@ class Filters(Section, frozen=True, kw_only=True):
 class Queue(Section, frozen=True, kw_only=True):
     smarthost: Annotated[str, Meta(description="host:port that takes all outgoing mail; empty = MX of the recipient's domain")] = ""
     smarthost_user: Annotated[str, Meta(description="login there")] = ""
+    smarthost_tls: Annotated[Literal["opportunistic", "verified"], Meta(description="verified: mail waits unless the smarthost shows a valid certificate for its name; a password is never sent elsewhere without one")] = "opportunistic"
+    smarthost_ca_file: Annotated[str, Meta(description="CA certificates for that, relative to the data directory; empty = those of the machine")] = ""
     smarthost_password_file: Annotated[str, Meta(description="its password")] = ""
     workers: Annotated[int, Meta(description="deliveries at the same time", ge=1)] = 20
     per_domain: Annotated[int, Meta(description="of these, to one domain", ge=1)] = 5
@@ -244,6 +246,8 @@ def find_problem(config: Config) -> str | None:
     for index, one in enumerate(config.filter):
         if not one.url.startswith(("http://", "https://") if one.kind == "rspamd" else ("tcp://", "unix://")):
             return f"filter[{index}] ({one.name}).url: {one.url!r} is not an address of {one.kind}"
+    if config.queue.smarthost_tls == "verified" and config.queue.tls == "never":
+        return "queue.smarthost_tls: \"verified\" contradicts queue.tls = \"never\""
     if config.directory.kind == "ldap" and not (config.directory.url and config.directory.base):
         return "directory: kind = \"ldap\" needs url and base"
     return None

@@ -20,11 +20,13 @@ from govmail.relay.route import Dns, Endpoint, Ourselves, route, smarthost
 
 
 class Relay:
-    """Outgoing SMTP as configured. `password` is the smarthost's, already read from its file."""
+    """Outgoing SMTP as configured. `password` is the smarthost's, already read from its file; `ca_file`: the absolute path of
+    `Queue.smarthost_ca_file`, or ""."""
 
-    def __init__(self, config: Config, dns: Dns, *, password: str = "", rng: random.Random | None = None) -> None:
+    def __init__(self, config: Config, dns: Dns, *, password: str = "", ca_file: str = "", rng: random.Random | None = None) -> None:
         self._config = config
         self._dns = dns
+        self._ca_file = ca_file
         self._rng = rng or random.SystemRandom()
         self._ourselves = Ourselves.of(config)
         user = config.queue.smarthost_user
@@ -55,7 +57,9 @@ class Relay:
 
     async def _try(self, endpoint: Endpoint, attempt: _Attempt) -> None:
         tls = self._config.queue.tls != "never"
-        session = Session(endpoint, self._config.queue, hostname=self._config.hostname, login=self._login, tls=tls)
+        session = Session(
+            endpoint, self._config.queue, hostname=self._config.hostname, login=self._login, tls=tls, ca_file=self._ca_file
+        )
         try:
             await session.run(attempt.shipment, list(attempt.pending))
         finally:  # also when the attempt's time is up: what was settled stays settled

@@ -80,23 +80,36 @@ class _TlsBroken(Exception):
 
 
 @cache
-def _tls_context(*, verified: bool) -> ssl.SSLContext:
-    """Verified where a password goes; else any certificate is better than none (RFC 7435 §3).
+def _tls_context(*, verified: bool, ca_file: str = "") -> ssl.SSLContext:
+    """Verified where a password goes or the configuration says so; else any certificate is better than none (RFC 7435 §3).
 
-    Made once: reading the machine's CA certificates costs tens of milliseconds, on the event loop.
+    Made once: reading the machine's CA certificates costs tens of milliseconds, on the event loop. Raises OSError.
     """
     if verified:
-        return ssl.create_default_context()
+        return ssl.create_default_context(cafile=ca_file or None)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
+def _reason(error: BaseException) -> str:
+    """What OpenSSL says, which aiosmtplib wraps."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate not valid: {cause.verify_message}"
+    return str(cause or error)
+
+
 class Session:
     """An attempt at one endpoint. Use: `await Session(…).run(shipment, recipients)`; then read `outcomes`, `pending`, `failure`."""
 
-    def __init__(self, endpoint: Endpoint, queue: Queue, *, hostname: str, login: Login | None = None, tls: bool = True) -> None:
+    def __init__(
+        self, endpoint: Endpoint, queue: Queue, *, hostname: str, login: Login | None = None, tls: bool = True, ca_file: str = ""
+    ) -> None:
+        """`ca_file`: certificates that a verified smarthost is believed by; "" = the machine's."""
         self.endpoint = endpoint
         self.outcomes: list[Outcome] = []
         self.pending: list[Recipient] = []
@@ -105,6 +118,8 @@ class Session:
         self._hostname = hostname
         self._login = login
         self._tls = tls
+        self._ca_file = ca_file
+        self._demanded = bool(queue.smarthost) and queue.smarthost_tls == "verified"  # TLS with a valid certificate, or no mail
         self._client: aiosmtplib.SMTP | None = None
 
     async def run(self, shipment: Shipment, recipients: Sequence[Recipient]) -> None:
@@ -113,8 +128,10 @@ class Session:
         try:
             try:
                 await self._open(self._tls)
-            except _TlsBroken:
+            except _TlsBroken as broken:
                 self._close()
+                if self._verified:
+                    raise _ServerFailed(ours("4.7.5", f"TLS with the smarthost: {broken}", self.endpoint.mta)) from broken
                 await self._open(False)
             while self.pending:
                 before = len(self.pending)
@@ -140,6 +157,8 @@ class Session:
         await self._greet()
         if not self._encrypted and tls and self._smtp.supports_extension("starttls"):
             await self._start_tls()
+        if self._demanded and not self._encrypted:
+            raise _ServerFailed(ours("4.7.4", "the smarthost offers no TLS, without which it gets no mail", self.endpoint.mta))
         if self._login is not None:
             await self._authenticate(self._login)
 
@@ -186,11 +205,15 @@ class Session:
         except aiosmtplib.SMTPResponseException:
             return  # refused, in clear we go on (RFC 3207 §4); what needs TLS checks for it
         except (OSError, aiosmtplib.SMTPException) as error:  # ssl.SSLError is an OSError
-            raise _TlsBroken from error
+            raise _TlsBroken(_reason(error)) from error
         await self._greet()  # RFC 3207 §4.2: what was said before does not count
 
     def _context(self) -> ssl.SSLContext:
-        return _tls_context(verified=self._login is not None and not self._loopback)
+        return _tls_context(verified=True, ca_file=self._ca_file) if self._verified else _tls_context(verified=False)
+
+    @property
+    def _verified(self) -> bool:
+        return self._demanded or (self._login is not None and not self._loopback)
 
     async def _authenticate(self, login: Login) -> None:
         if not self._encrypted and not self._loopback:
