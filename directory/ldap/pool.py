@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ldap3
+import structlog
 from ldap3.core.exceptions import LDAPException
 
 from govmail.errors import BadInput, Conflict, DirectoryUnavailable, NotFound, NotPermitted
@@ -33,13 +34,28 @@ from govmail.errors import BadInput, Conflict, DirectoryUnavailable, NotFound, N
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = structlog.stdlib.get_logger("directory.ldap")
+
 WAITING_PER_CONNECTION = 200  # questions that may wait for one connection; beyond it DirectoryUnavailable
 PAGE = 500  # entries per page of a search
 
 SUCCESS, NO_SUCH_OBJECT, INVALID_CREDENTIALS, INAPPROPRIATE_AUTHENTICATION = 0, 32, 49, 48  # RFC 4511 §4.1.9
 _CONFLICT = {19, 20, 68, 71}  # constraintViolation (slapo-unique), attributeOrValueExists, entryAlreadyExists, …
-_BAD_INPUT = {17, 21, 34, 64, 65, 66, 67}  # undefined type, bad syntax, bad DN, naming, class violation, not on non-leaf
-_NOT_PERMITTED = {8, 50}
+_BAD_INPUT = {
+    17: "the directory does not know an attribute; is govmail.schema loaded there?",  # undefinedAttributeType
+    21: "the directory does not take one of the values",  # invalidAttributeSyntax
+    34: "the directory does not take the name of the entry",  # invalidDNSyntax
+    64: "the directory does not take the name of the entry",  # namingViolation
+    65: "the directory's schema does not allow this entry; is govmail.schema loaded there?",  # objectClassViolation
+    66: "there are still entries below this one in the directory",  # notAllowedOnNonLeaf
+    67: "the directory does not take the name of the entry",  # notAllowedOnRDN
+}
+_NOT_PERMITTED = {8, 50}  # strongerAuthRequired, insufficientAccessRights
+_NOT_NOW = {
+    11: "the directory has reached a limit of its own",  # adminLimitExceeded
+    53: "the directory takes no changes at the moment",  # unwillingToPerform: a replica, or read-only
+    80: "the directory has failed; its log says why",  # other, such as a full disk
+}
 
 SUBTREE, ONE, BASE = ldap3.SUBTREE, ldap3.LEVEL, ldap3.BASE
 ADD, DELETE, REPLACE = ldap3.MODIFY_ADD, ldap3.MODIFY_DELETE, ldap3.MODIFY_REPLACE
@@ -171,15 +187,17 @@ def _raise_for(result: Mapping[str, Any]) -> None:
     if code == SUCCESS:
         return
     cause = f"{result['description']}: {result['message']}"
+    if code != NO_SUCH_OBJECT:
+        log.warning("directory.refused", code=code, cause=cause)
     if code in _CONFLICT:
         raise Conflict(private=cause)
     if code == NO_SUCH_OBJECT:
         raise NotFound(private=cause)
     if code in _BAD_INPUT:
-        raise BadInput(f"the directory refuses this: {result['description']}", private=cause)
+        raise BadInput(_BAD_INPUT[code], private=cause)
     if code in _NOT_PERMITTED:
-        raise NotPermitted("the directory does not let govmail do this", private=cause)
-    raise DirectoryUnavailable(private=cause)
+        raise NotPermitted("the directory does not let govmail do this; see the rights of bind_dn", private=cause)
+    raise DirectoryUnavailable(_NOT_NOW.get(code), private=cause)
 
 
 class Pool:

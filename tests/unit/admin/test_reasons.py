@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from admin.reasons import explain
+from admin.texts import speaking
+from directory.ldap import pool
+from govmail.errors import BadInput, MailError
 from tests.unit.admin.conftest import World
 
+KINDS = {"BadInput", "Conflict", "NotFound", "NotPermitted", "LimitReached"}
 ORGAN = "江西省/赣州市/发改委"
 
 
@@ -57,6 +65,46 @@ async def test_what_goes_wrong_every_day_is_said_in_chinese(world: World, act: s
     assert zh in chinese
     assert not re.search(r"\b(not|the|exists|already|must|longer)\b", chinese)
     assert re.search("[a-z]{3} ", english)
+
+
+def gap(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    return "'1'" if isinstance(part, ast.FormattedValue) and part.conversion == ord("r") else "1"
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """What the directories may tell an operator, from their source: where, and the sentence with 1 in each gap."""
+    files = [*Path("directory").rglob("*.py"), Path("govmail/store/directory.py"), Path("govmail/store/ledger.py")]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS and node.args:
+                inner = [part for joined in ast.walk(node.args[0]) if isinstance(joined, ast.JoinedStr) for part in joined.values]
+                for text in ast.walk(node.args[0]):
+                    if isinstance(text, ast.JoinedStr):
+                        yield f"{file}:{node.lineno}", "".join(map(gap, text.values))
+                    elif isinstance(text, ast.Constant) and isinstance(text.value, str) and text not in inner and " " in text.value:
+                        yield f"{file}:{node.lineno}", text.value
+    yield from (("directory/ldap/pool.py", text) for text in (*pool._BAD_INPUT.values(), *pool._NOT_NOW.values()))
+
+
+def test_every_sentence_of_the_directories_is_known_in_chinese() -> None:
+    found = list(sentences())
+    assert len(found) > 50
+    with speaking("zh"):
+        unknown = [(where, text) for where, text in found if explain(BadInput(text)) == text]
+    assert unknown == []
+
+
+def test_the_cause_stays_out_of_what_operators_read() -> None:
+    for code in range(1, 124):
+        with pytest.raises(MailError) as caught:
+            pool._raise_for({"result": code, "description": "secretName", "message": "cn=secret: no write access"})
+        with speaking("zh"):
+            text = explain(caught.value)
+        assert "secret" not in text
+        assert not text.isascii(), (code, text)
+        assert caught.value.private == "secretName: cn=secret: no write access"
 
 
 async def test_rows_of_a_table_are_answered_in_chinese_too(world: World) -> None:
