@@ -29,7 +29,7 @@ from govmail.bus import LocalBus
 from govmail.config import BadConfig, Config, Listener, read_secret
 from govmail.control import ControlServer, context_of
 from govmail.datadir import empty_spool, secrets_dir
-from govmail.delivery.budget import Budget
+from govmail.delivery.budget import Budget, Disk
 from govmail.delivery.full import FullMailboxes
 from govmail.delivery.ids import id_source
 from govmail.delivery.readers import Readers
@@ -107,7 +107,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
         ca_file=_ca_file(config.queue.smarthost_ca_file, data_dir),
     )  # fmt: skip
     queue = QueueRunner(config, database, resolver, relay, clock=clock, new_id=new_id, alone=not url.startswith("postgresql"))
-    budget, full = Budget(limits.inflight_octets), FullMailboxes(bus, clock)
+    budget, full = Budget(limits.inflight_octets, Disk(data_dir, limits.disk_floor_octets)), FullMailboxes(bus, clock)
     readers = Readers(limits, config.readers)
     receiver = Receiver(
         hostname=config.hostname, limits=limits, database=database, chain=chain, hold=quarantine.hold, clock=clock,

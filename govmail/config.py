@@ -38,6 +38,7 @@ class Limits(Section, frozen=True, kw_only=True):
     message_octets: Annotated[int, Meta(description="largest message accepted, octets", ge=64 * KB)] = 60 * MB
     memory_octets: Annotated[int, Meta(description="a message grows in memory up to this, then in a spool file")] = 2 * MB
     inflight_octets: Annotated[int, Meta(description="all unfinished messages together; beyond it 452 4.3.1")] = 512 * MB
+    disk_floor_octets: Annotated[int, Meta(description="less free space than this where the data lies: no new mail is taken (452 4.3.1), so that what was accepted can still move; 0 = no floor", ge=0)] = 256 * MB
     inline_parse_octets: Annotated[int, Meta(description="messages up to this have their header changed on the event loop, larger ones in a thread")] = 64 * KB
     process_parse_octets: Annotated[int, Meta(description="messages over this are read by a process of their own")] = 4 * MB
     read_seconds: Annotated[float, Meta(description="a process that reads messages and answers none for so long is replaced")] = 120.0

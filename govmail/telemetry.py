@@ -1,10 +1,12 @@
 """Logging set-up: one JSON object a line, an event name and fields.
 
-Invariants: no body, password or secret is ever a field; a hostile value cannot start a new line (JSON escapes it).
+Invariants: no body, password or secret is ever a field; a hostile value can neither start a new line nor steer the terminal
+on which somebody reads the log.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import sys
@@ -17,7 +19,18 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> str:
-    return _encode(event).decode()
+    line = _encode(event).decode()
+    return line if line.isprintable() else "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
+def _visible(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """For people: what cannot be printed, written out. Tracebacks keep their lines."""
+    for name, value in event.items():
+        text = value if isinstance(value, str) else str(value)
+        if not text.isprintable():
+            lines = text.split("\n") if name == "exception" else [text]
+            event[name] = "\n".join("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line) for line in lines)
+    return event
 
 
 class _Lines:
@@ -41,7 +54,7 @@ def configure(level: str = "info", stream: TextIO | None = None, *, pretty: bool
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty()) if pretty else _render,
+            *((_visible, structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())) if pretty else (_render,)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
         logger_factory=lambda *_: _Lines(stream),

@@ -63,11 +63,10 @@ async def mail(session: Session, command: Mail) -> Reply:
         if session.principal is None:
             return replies.LOGIN_NEEDED if session.auth_offered else replies.TLS_NEEDED
         policy.check_sender(command.path, session.principal)
-    if command.size is not None:
-        if command.size > session.limits.message_octets:  # RFC 1870 §6.1
-            raise MessageTooBig
-        if not session.services.budget.room(command.size):
-            raise Busy
+    if command.size is not None and command.size > session.limits.message_octets:  # RFC 1870 §6.1
+        raise MessageTooBig
+    if not session.services.budget.room(command.size or 0):
+        raise Busy
     session.begin(command)
     return replies.SENDER_OK
 

@@ -23,6 +23,7 @@ from govmail.mail.message import Message
 from tests.kit.engines import MESSAGE_OCTETS, data_directory, free_port, freeze, proxy_to, running_clamd, wake
 from tests.kit.malware import (
     EICAR,
+    in_tnef,
     mail,
     only_content_type,
     request,
@@ -53,6 +54,7 @@ def through(engine: ClamdEngine, port: int, **changes: object) -> Clamd:
         pytest.param(with_attachment(EICAR, encoding="8bit"), id="8bit"),
         pytest.param(with_attachment(EICAR, GBK_NAME), id="base64, raw GBK file name"),
         pytest.param(with_attachment(zipped(EICAR)), id="zip"),
+        pytest.param(with_attachment(in_tnef(zipped(EICAR)), b"winmail.dat"), id="zip in winmail.dat"),
         pytest.param(with_attachment(zipped(zipped(zipped(EICAR), "b.zip"), "a.zip")), id="zip in zip in zip"),
         pytest.param(with_attachment(zip_with_raw_name(EICAR, GBK_NAME), GBK_NAME), id="zip with a GBK member name"),
         pytest.param(mail(with_attachment(zipped(EICAR)), content_type="message/rfc822"), id="forwarded mail"),

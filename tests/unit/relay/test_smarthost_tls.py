@@ -87,6 +87,15 @@ async def test_a_refused_starttls_is_no_way_around_it(authority: Authority, ca_f
     assert (outcome.result, outcome.status, peer.taken) == (Result.TEMPORARY, "4.7.4", [])
 
 
+async def test_replies_behind_starttls_in_clear_are_not_read_after_the_handshake(authority: Authority, ca_file: str) -> None:
+    """Somebody in between answers for the server before TLS begins: nothing of it counts afterwards."""
+    injected = b"220 go on\r\n250-relay.example\r\n250 AUTH PLAIN\r\n235 2.7.0 in\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n"
+    async with running(Peer({"STARTTLS": injected, "MAIL": b"550 5.7.1 no\r\n"}, tls=authority.server(NAME))) as peer:
+        outcome = await send(peer, ca_file)
+    assert outcome.result is not Result.DELIVERED
+    assert peer.taken == []
+
+
 async def test_where_nothing_is_demanded_any_certificate_is_better_than_none(authority: Authority) -> None:
     async with running(Peer(tls=authority.server("other.example"))) as peer:
         outcome = await send(peer, "", smarthost_tls="opportunistic")

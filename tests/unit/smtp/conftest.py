@@ -15,7 +15,7 @@ import uvloop
 
 from govmail.bus import LocalBus
 from govmail.config import Limits, Listener
-from govmail.delivery.budget import Budget
+from govmail.delivery.budget import Budget, Disk
 from govmail.delivery.full import FullMailboxes
 from govmail.interfaces import Acceptance, Principal, Resolution
 from govmail.mail.envelope import Envelope, Origin
@@ -56,7 +56,8 @@ class Stage:
     ids: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.limits.inflight_octets)
+        self.disk = Disk(self.spool.parent, 0)
+        self.budget = Budget(self.limits.inflight_octets, self.disk)
         self.server = SmtpServer(
             Services(
                 "mail.jx.example",

@@ -275,6 +275,44 @@ async def test_octets_in_flight(stage: Make) -> None:
         await talk(two, [("MAIL FROM:<> SIZE=20000", "250")])
 
 
+async def test_a_disk_without_room_takes_no_new_mail(stage: Make) -> None:
+    made = stage()
+    async with SmtpClient(await made.listen()) as client:
+        await client.hello()
+        made.disk.floor = 1 << 62
+        await talk(client, [("MAIL FROM:<>", "452 4.3.1"), ("MAIL FROM:<> SIZE=10", "452 4.3.1"), ("NOOP", "250")])
+        made.disk.floor = 0
+        await talk(client, [("MAIL FROM:<>", "250"), ("RCPT TO:<lisi@jx.example>", "250"), ("DATA", "354")])
+        made.disk.floor = 1 << 62  # it has run full meanwhile
+        assert (await client.data(MESSAGE)).startswith("452 4.3.1")
+        made.disk.floor = 0
+        assert (await client.mail("", ["lisi@jx.example"], MESSAGE)).startswith("250")
+    assert [one.data for one in made.mails] == [MESSAGE]
+
+
+async def test_chunks_over_tls_wherever_they_are_cut(stage: Make) -> None:
+    """BDAT and the octets behind it in one record, in many, and broken off (Exim CVE-2026-45185)."""
+    made = stage()
+    port = await made.listen()
+    body = b"a\r\n.\r\nBDAT 5 LAST\r\nQUIT\r\n" * 3
+    whole = b"MAIL FROM:<>\r\nRCPT TO:<lisi@jx.example>\r\n" + b"BDAT 20\r\n" + body[:20] + b"BDAT %d LAST\r\n" % len(body[20:]) + body[20:]
+    async with SmtpClient(port) as client:
+        await client.hello()
+        assert (await client.command("STARTTLS")).startswith("220")
+        await client.start_tls(client_context())
+        await client.hello()
+        for cut in range(0, len(whole), 7):
+            await client.send(whole[:cut])
+            await client.send(whole[cut:])
+            assert [(await client.reply())[:3] for _ in range(4)] == ["250"] * 4
+        taken = len(made.mails)
+        await client.send(whole[:-5])  # and gone
+    assert {one.data for one in made.mails[:taken]} == {body}
+    async with SmtpClient(port) as client:
+        assert (await client.hello()).startswith("250")
+    assert len(made.mails) == taken
+
+
 async def test_too_many_recipients(stage: Make) -> None:
     made = stage(smtp_recipients=100)
     async with SmtpClient(await made.listen()) as client:
