@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from directory.ldap import LdapDirectory
+from directory.ldap.pool import Link, Server
 from directory.local import LocalDirectory
 from directory.model import DirectoryService, NewPerson, NewUnit, Person, Unit, new_id
 from directory.passwords import PasswordAuthenticator, PasswordPool
@@ -751,6 +752,27 @@ async def test_a_directory_that_is_not_ours_to_change_stays_as_it_is(world: Worl
             await act()
     assert await world.database.read(ledger.owner, "lisi@jx.example") is None
     await reader.close()
+
+
+def test_what_slapd_refuses_is_told_without_its_own_words(running_slapd: Slapd) -> None:
+    """The reasons that a real slapd gives, in the words for operators; its own stand in `private`."""
+    server = Server(running_slapd.url, running_slapd.config().bind_dn, running_slapd.password)
+    service, nobody = Link(server), Link(server, dn="", password="")
+    suffix = running_slapd.base.partition(",")[2]
+    try:
+        for link, act, kind, text in (
+            (service, lambda link: link.add(f"ou=x,{suffix}", ["organizationalUnit"], {"ou": "x", "noSuchThing": "x"}), BadInput, "an attribute"),
+            (service, lambda link: link.add(f"ou=x,{suffix}", ["organizationalUnit"], {"ou": "x", "mail": "x@x.example"}), BadInput, "schema"),
+            (service, lambda link: link.add("no name at all", ["organizationalUnit"], {"ou": "x"}), BadInput, "name of the entry"),
+            (nobody, lambda link: link.delete(running_slapd.base), NotPermitted, "rights of bind_dn"),
+        ):
+            with pytest.raises(kind) as caught:
+                act(link)
+            assert text in caught.value.public
+            assert caught.value.private and caught.value.private not in caught.value.public
+    finally:
+        service.close()
+        nobody.close()
 
 
 async def test_a_password_that_only_slapd_can_check_is_bound(world: World) -> None:
