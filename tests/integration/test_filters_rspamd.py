@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,11 +15,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from admin.engines import RspamdEngine
 from filters import dkim
 from filters.chain import FilterChain
-from filters.rspamd import Rspamd
+from filters.rspamd import Rspamd, without_limited_signatures
 from govmail.config import Filters, FilterTable
 from govmail.errors import EngineUnavailable
 from govmail.interfaces import Action, Scan, Verdict
@@ -299,6 +303,42 @@ async def test_spf_dkim_and_dmarc_are_verified_where_there_is_dns(rspamd_engine:
     assert "spf=fail" in results
     assert "dmarc=fail" in results
     assert (forged.score or 0) > (genuine.score or 0)
+
+
+@pytest.mark.parametrize("size", [0, 200_000])
+async def test_a_signature_of_a_part_of_the_body_proves_nothing(rspamd_engine: RspamdEngine, size: int) -> None:
+    """What was appended behind the signed octets would come with dkim=pass and dmarc=pass (RFC 6376 §8.2)."""
+    await asyncio.to_thread(dkim.ensure_key, rspamd_engine.data_dir, "jx.example", owner=owner_of(rspamd_engine))
+    key = serialization.load_pem_private_key(dkim.key_file(rspamd_engine.data_dir, "jx.example").read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    name, record = dkim.record(rspamd_engine.data_dir, "jx.example")
+    body = b"hello\r\n" + (b"x" * 70 + b"\r\n") * (size // 72)
+
+    def signed(length: str, appended: bytes = b"") -> bytes:
+        sender = "From: =?utf-8?B?5byg5LiJ?= <zhangsan@jx.example>\r\n"
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        field = f"DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=jx.example;\r\n s=govmail;{length} h=From; bh={digest}; b="
+        made = base64.b64encode(key.sign((sender + field).encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
+        return f"{field}{made}\r\n".encode() + mail(body + appended)
+
+    with running_nameserver({name: record, "_dmarc.jx.example": "v=DMARC1; p=reject", "jx.example": "v=spf1 -all"}) as port:
+        async with another_rspamd((f"127.0.0.1:{port}",)) as verifier:
+            whole = {symbol.name for symbol in (await verifier.check(request(signed("")))).symbols}
+            part = {symbol.name for symbol in (await verifier.check(request(signed(f" l ={len(body)};", b"and pay here\r\n")))).symbols}
+    assert {"R_DKIM_ALLOW", "DMARC_POLICY_ALLOW"} <= whole
+    assert "DMARC_POLICY_REJECT" in part
+    assert not part & {"R_DKIM_ALLOW", "DMARC_POLICY_ALLOW"}
+
+
+@pytest.mark.parametrize("tag", [b"l=7", b" l = 7", b"v=1; l=7", b"v=1;\r\n\tl\r\n =7"])
+def test_which_signatures_are_limited(tag: bytes) -> None:
+    others = b"Subject: a; l=1\r\nDKIM-Signature: v=1; bh=abcl=; b=l=\r\n"
+    limited = b"dkim-signature :" + tag + b"; b=x\r\n"
+    body = b"\r\nDKIM-Signature: l=7\r\n"
+    hidden = b"X" + limited[1:]
+    assert without_limited_signatures(others + limited + b"To: x\r\n" + body) == others + hidden + b"To: x\r\n" + body
+    assert without_limited_signatures(limited + others + body) == hidden + others + body
+    assert without_limited_signatures(limited.rstrip()) == hidden.rstrip()
 
 
 @asynccontextmanager
