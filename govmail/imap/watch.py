@@ -21,6 +21,7 @@ from govmail.store import accounts, mailboxes
 from govmail.store.connection import Connection
 from govmail.store.values import Mailbox
 from govmail.wire.imap import responses
+from govmail.wire.imap.enabled import NOTHING
 from govmail.wire.imap.notify import Event, Group, Notify
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def everything(conn: Connection, account_id: int, since: int, *, subscriptions: 
 class Watch:
     """One session's NOTIFY."""
 
-    __slots__ = ("_all", "_groups", "_heard", "_known", "_modseq", "_needs_subscriptions", "_pending", "_subscribed", "selected")
+    __slots__ = ("_all", "_enabled", "_groups", "_heard", "_known", "_modseq", "_needs_subscriptions", "_pending", "_subscribed", "selected")
 
     def __init__(self, command: Notify) -> None:
         self.selected: Group | None = command.selected
@@ -65,6 +66,7 @@ class Watch:
         self._heard = 0  # hints up to it have come, none missing
         self._pending: set[int] = set()
         self._all = False
+        self._enabled = NOTHING  # as of what is being said just now
 
     # -- the selected mailbox -------------------------------------------------------------------------------------
 
@@ -107,16 +109,18 @@ class Watch:
         self._modseq = news.modseq
         self._heard = max(self._heard, news.modseq)
         self._subscribed = news.subscribed or set()
+        self._enabled = session.enabled
         lines = []
         for one in news.changed:
             values = self._values(one)
             self._known[one.mailbox_id] = (one.name, values)
             if status and values and not _is_selected(session, one):
-                lines.append(_status(one, values))
+                lines.append(self._status(one, values))
         await session.send(lines)
 
     async def tell(self, session: Session) -> None:
         """Ask what has changed, and say what is wanted of it."""
+        self._enabled = session.enabled
         while self.waiting:
             pending, whole, upto = self._pending, self._all, self._heard
             self._pending, self._all = set(), False
@@ -140,7 +144,7 @@ class Watch:
         for mailbox_id in news.gone:
             name, _ = self._known.pop(mailbox_id, ("", ()))
             if name and Event.NAME in self._wanted(name):
-                yield responses.list_line(b"LIST", ["\\NonExistent"], name)
+                yield self._list(["\\NonExistent"], name)
         for one in sorted(news.changed, key=lambda one: one.name):
             name, told = self._known.get(one.mailbox_id, ("", ()))
             if name != one.name:
@@ -149,23 +153,33 @@ class Watch:
             if _is_selected(session, one):
                 values = told
             elif values and values != told:
-                yield _status(one, values)
+                yield self._status(one, values)
             self._known[one.mailbox_id] = (one.name, values)
 
     def _renamed(self, old: str, one: Mailbox) -> Iterator[bytes]:
         """A mailbox has come up (`old` is empty) or has another name (RFC 5465 §5.4)."""
         if Event.NAME in self._wanted(one.name, one.special_use):
-            line = responses.list_line(b"LIST", [one.special_use] if one.special_use else [], one.name)
-            yield line[:-2] + b' ("OLDNAME" (%b))\r\n' % responses.mailbox(old) if old else line
+            yield self._list([one.special_use] if one.special_use else [], one.name, old_name=old or None)
         elif old and Event.NAME in self._wanted(old):
-            yield responses.list_line(b"LIST", ["\\NonExistent"], old)
+            yield self._list(["\\NonExistent"], old)
 
     def _subscriptions(self, now: set[str]) -> Iterator[bytes]:
         """RFC 5465 §5.5."""
         before, self._subscribed = self._subscribed, now
         for name in sorted(before ^ now):
             if Event.SUBSCRIPTION in self._wanted(name):
-                yield responses.list_line(b"LIST", ["\\Subscribed"] if name in now else [], name)
+                yield self._list(["\\Subscribed"] if name in now else [], name)
+
+    # -- in the form that the client has enabled ------------------------------------------------------------------
+
+    def _list(self, attributes: list[str], name: str, *, old_name: str | None = None) -> bytes:
+        return responses.list_line(b"LIST", attributes, name, utf8=self._enabled.utf8, old_name=old_name)
+
+    def _status(self, one: Mailbox, values: Iterable[int]) -> bytes:
+        items = list(zip(_ITEMS, values, strict=False))
+        if self._enabled.condstore:  # RFC 5465 §5.2, §5.3
+            items.append((b"HIGHESTMODSEQ", one.highest_modseq))
+        return responses.status_line(one.name, items, utf8=self._enabled.utf8)
 
     # -- who wants what -------------------------------------------------------------------------------------------
 
@@ -198,14 +212,13 @@ class Watch:
         if Event.NEW not in wanted:
             return ()
         values = (one.messages, one.uid_next, one.uidvalidity)
-        return (*values, one.unseen) if Event.FLAGS in wanted else values
+        if Event.FLAGS not in wanted:
+            return values
+        # With CONDSTORE every change of flags is worth telling, since the client can ask what it was.
+        return (*values, one.unseen, one.highest_modseq) if self._enabled.condstore else (*values, one.unseen)
 
 
 _ITEMS = (b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN")
-
-
-def _status(one: Mailbox, values: Iterable[int]) -> bytes:
-    return responses.status_line(one.name, list(zip(_ITEMS, values, strict=False)))
 
 
 def _is_selected(session: Session, one: Mailbox) -> bool:

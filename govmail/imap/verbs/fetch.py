@@ -9,7 +9,7 @@ RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6 (CHANGEDSINCE, VANISHED).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,17 +77,26 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
             flagged = await server.database.write(
                 flag_and_look, view.account_id, view.mailbox_id, batch.unseen, "add", int(Flag.SEEN), (), view.modseq, view.uid_next
             )
-            news, own = flagged.news, frozenset() if session.enabled.condstore else flagged.own
+            news, own = flagged.news, flagged.own
         for piece in batch.pieces:
             if isinstance(piece, Span):
                 await _stream(session, piece)
             else:
                 await session.send((piece,))
         if news is not None:
+            if session.enabled.condstore:  # with the new modseq, which the answer could not have (RFC 7162 §3.1)
+                await session.send(flag_lines(session, view, flagged.made, by_uid=by_uid))
             await session.tell(news, expunges=False, with_uid=by_uid, own=own)
         gone = gone or batch.missing
         rest = batch.rest
     return GONE if gone else OK
+
+
+def flag_lines(session: Session, view: SelectedView, found: Sequence[FlagChange], *, by_uid: bool, silent: bool = False) -> Iterator[bytes]:
+    """FETCH responses for changes of the client's own."""
+    numbers = view.uids.numbers([one.uid for one in found])
+    for number, one in zip(numbers, found, strict=True):
+        yield view.flags_line(number, one, with_uid=by_uid, enabled=session.enabled, silent=silent)
 
 
 def _items(command: commands.Fetch, *, by_uid: bool) -> tuple[Item, ...]:
@@ -123,8 +132,8 @@ async def push(session: Session, items: tuple[Item, ...], rest: Ranges) -> None:
     r"""FETCH responses that nobody has asked for just now (RFC 5465 §5.2); nothing becomes \Seen."""
     view = session.view
     assert view is not None
-    if Plain.UID not in items and not session.enabled.uid_only:
-        items = (Plain.UID, *items)
+    missing = ((Plain.UID, not session.enabled.uid_only), (Plain.MODSEQ, session.enabled.condstore))
+    items = (*(item for item, wanted in missing if wanted and item not in items), *items)
     plan = Plan(items, read_only=True, enabled=session.enabled)
     while rest:
         batch = await _read(session, view, plan, rest)

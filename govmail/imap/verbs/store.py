@@ -7,18 +7,18 @@ RFC 3501 §6.4.3, §6.4.6, §6.4.7; RFC 4315 (UIDPLUS); RFC 6851 (MOVE); RFC 716
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from govmail.errors import NoSuchMailbox
 from govmail.imap import flags as names
 from govmail.imap.enabling import use_modseq
 from govmail.imap.state import OK, Result
-from govmail.imap.verbs.fetch import GONE, chosen, flag_and_look
+from govmail.imap.verbs.fetch import GONE, chosen, flag_and_look, flag_lines
 from govmail.imap.view import SelectedView
 from govmail.store import changes, mailboxes, messages
 from govmail.store.connection import Connection
-from govmail.store.values import CopyResult, FlagChange, MailboxChanges
+from govmail.store.values import CopyResult, MailboxChanges
 from govmail.wire.imap import commands, responses
 from govmail.wire.imap.numset import Ranges, from_numbers
 
@@ -54,21 +54,15 @@ async def _store(session: Session, command: commands.Store, *, by_uid: bool) -> 
     if any(one.keywords & ~view.names.known for one in (*done.made, *done.left)):
         await session.server.refresh_names(session)
     if not command.silent or session.enabled.condstore:
-        await session.send(_lines(session, view, done.made, by_uid=by_uid, silent=command.silent))
+        await session.send(flag_lines(session, view, done.made, by_uid=by_uid, silent=command.silent))
     told = {one.uid for one in done.news.flags}
-    await session.send(_lines(session, view, [one for one in done.left if one.uid not in told], by_uid=by_uid))
+    await session.send(flag_lines(session, view, [one for one in done.left if one.uid not in told], by_uid=by_uid))
     failed = from_numbers(view.uids.numbers([one.uid for one in done.left]))
     await session.tell(done.news, expunges=by_uid, with_uid=by_uid, own=done.own)
     if done.left:
         numbers = from_numbers([one.uid for one in done.left]) if by_uid else failed
         return Result(b"OK", "some of the messages have changed", responses.modified(numbers))
     return GONE if gone else OK
-
-
-def _lines(session: Session, view: SelectedView, found: Sequence[FlagChange], *, by_uid: bool, silent: bool = False) -> Iterator[bytes]:
-    numbers = view.uids.numbers([one.uid for one in found])
-    for number, one in zip(numbers, found, strict=True):
-        yield view.flags_line(number, one, with_uid=by_uid, enabled=session.enabled, silent=silent)
 
 
 async def copy(session: Session, command: commands.Copy, tag: bytes) -> Result:
@@ -144,8 +138,12 @@ async def expunge(session: Session, command: commands.Expunge, tag: bytes) -> Re
 
 
 def _expunged(session: Session, view: SelectedView) -> Result:
-    """After messages went: how far the client now knows the mailbox (RFC 7162 §3.2.7; for MOVE RFC 6851 §4.4)."""
-    return Result(code=responses.highest_modseq(view.modseq)) if session.enabled.condstore else OK
+    """After messages went: how far the client now knows the mailbox (RFC 7162 §3.2.7; for MOVE RFC 6851 §4.4).
+
+    Not for one that does not want to hear of flags (RFC 5465): it would believe that it knows them.
+    """
+    knows_all = session.watch is None or session.watch.tells_flags
+    return Result(code=responses.highest_modseq(view.modseq)) if session.enabled.condstore and knows_all else OK
 
 
 def _expunge(conn: Connection, view: SelectedView, uids: Ranges, now: int) -> tuple[bool, MailboxChanges]:
