@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Copy:
                 for first, last in NumSet.parse(vanished[1]).ranges:
                     for uid in [uid for uid in self.flags if first <= uid <= last]:
                         del self.flags[uid]
-            elif fetched := re.match(rb"\* [0-9]+ FETCH \(UID ([0-9]+) FLAGS \((.*?)\)", one):
+            elif fetched := re.match(rb"\* (?:[0-9]+ FETCH \(UID )?([0-9]+) (?:UIDFETCH \()?FLAGS \((.*?)\)", one):
                 self.flags[int(fetched[1])] = frozenset(fetched[2].decode().split()) - {"\\Recent"}
             elif validity := re.match(rb"\* OK \[UIDVALIDITY ([0-9]+)\]", one):
                 self.uidvalidity = int(validity[1])
@@ -79,6 +79,25 @@ async def change(client: ImapClient, dice: random.Random, times: int) -> None:
             uid = dice.randint(1, 40)
             await client.ok(b"UID STORE %d +FLAGS.SILENT (\\Deleted)" % uid)
             await client.ok(b"UID EXPUNGE %d" % uid)
+
+
+async def several(stage: Stage, number: int) -> list[ImapClient]:
+    """Clients that have selected a mailbox of twenty messages."""
+    clients = [await opened(stage) for _ in range(number)]
+    for _ in range(20):
+        await clients[0].append(MESSAGE)
+    for client in clients:
+        await client.ok(b"SELECT INBOX")
+    return clients
+
+
+async def while_they_write(writers: list[ImapClient], follow: Callable[[], Awaitable[None]]) -> None:
+    """`follow` again and again while all of them change things, and once when they are done."""
+    writing = [asyncio.ensure_future(change(client, random.Random(number), 40)) for number, client in enumerate(writers)]
+    while not all(one.done() for one in writing):
+        await follow()
+    await asyncio.gather(*writing)
+    await follow()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -126,11 +145,7 @@ async def test_without_history_the_same_mailbox_comes_out(url: str, tmp_path: Pa
 
 async def test_the_same_while_others_write(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as stage:
-        writers = [await opened(stage) for _ in range(3)]
-        for _ in range(20):
-            await writers[0].append(MESSAGE)
-        for client in writers:
-            await client.ok(b"SELECT INBOX")
+        writers = await several(stage, 3)
         copy = Copy()
         follower = await opened(stage)
         copy.take(await follower.ok(b"SELECT INBOX"))
@@ -139,11 +154,29 @@ async def test_the_same_while_others_write(url: str, tmp_path: Path) -> None:
         async def follow() -> None:
             copy.take(await follower.ok(b"SELECT INBOX (QRESYNC (%d %d))" % (copy.uidvalidity, copy.modseq)))
 
-        writing = [asyncio.ensure_future(change(client, random.Random(number), 40)) for number, client in enumerate(writers)]
-        while not all(one.done() for one in writing):
-            await follow()
-        await asyncio.gather(*writing)
-        await follow()
+        await while_they_write(writers, follow)
+        assert copy.flags == await truth(writers[0])
+        for client in (*writers, follower):
+            await client.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("enabled", [b"QRESYNC", b"QRESYNC UIDONLY IMAP4rev2"])
+async def test_what_is_told_unasked_keeps_a_client_in_step(url: str, tmp_path: Path, enabled: bytes) -> None:
+    async with running(url, tmp_path) as stage:
+        writers = await several(stage, 2)
+        copy = Copy()
+        follower = await opened(stage)
+        await follower.ok(b"ENABLE " + enabled)
+        copy.take(await follower.ok(b"SELECT INBOX"))
+        highest = 0
+
+        async def follow() -> None:
+            nonlocal highest
+            copy.take(await follower.ok(b"NOOP"))
+            copy.take(await follower.ok(b"UID FETCH %d:* (FLAGS)" % (highest + 1)))
+            highest = max([highest, *copy.flags])
+
+        await while_they_write(writers, follow)
         assert copy.flags == await truth(writers[0])
         for client in (*writers, follower):
             await client.__aexit__(None, None, None)
