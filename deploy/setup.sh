@@ -8,7 +8,7 @@ what=${1:-serve}
 
 ENGINES=(rspamd clamav-daemon slapd)
 TESTING=(ldap-utils postgresql-15 postfix dovecot-core dovecot-imapd isync offlineimap3 mutt curl swaks openssl
-         libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl)
+         libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl thunderbird xvfb)
 BENCHING=(dovecot-lmtpd dovecot-sieve clamav-milter)
 
 say() { printf '\033[1m%s\033[0m\n' "govmail: $*" >&2; }

@@ -381,6 +381,8 @@ class Session(asyncio.Protocol):
             return  # the verb has answered, or will
         if self.view is not None and (self.view.stale or verb.asks) and (self.watch is None or self.watch.tells_selected):
             await self.look(expunges=not verb.uses_numbers, with_uid=verb.by_uid)
+            if verb.asks:
+                self.view.noticed = self.view.uid_next
         if self.watch is not None:
             await self.watch.tell(self)
         self.write(responses.tagged(tag, result.condition, result.text or f"{verb.name} completed", result.code))
@@ -533,6 +535,7 @@ class Session(asyncio.Protocol):
 
     def set_view(self, view: SelectedView) -> None:
         view.heard = self._heard
+        view.noticed = view.uid_next
         self.view = view
 
     async def leave_mailbox(self) -> None:
@@ -578,13 +581,19 @@ class Session(asyncio.Protocol):
     async def begin_idle(self, tag: bytes) -> None:
         """From here the connection waits for hints and for DONE."""
         self._idle_tag = tag
+        view = self.view
+        known, noticed = (view.uid_next, view.noticed) if view is not None else (0, 0)
         await self._announce()
+        if view is not None and noticed < known == view.uid_next:
+            # A quirk: Thunderbird overlooks the EXISTS in the answer to a STORE, and would wait for it here.
+            self.write(responses.exists(len(view.uids)))
         self.write(b"+ idling\r\n")
 
     async def _announce(self) -> None:
         watch = self.watch
         if self.view is not None and (watch is None or watch.tells_selected):
             await self.look(expunges=bool(self._idle_tag) or (watch is not None and watch.at_once), with_uid=False)
+            self.view.noticed = self.view.uid_next
         if watch is not None:
             await watch.tell(self)
         await self.flush()

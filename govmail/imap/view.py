@@ -157,6 +157,7 @@ class SelectedView:
     claimed: int  # UIDs below it are claimed as \Recent in the store
     heard: int = 0  # the modseq of the last hint that has not been settled
     vanished: Ranges = ()  # expunged by others, not yet said; still in `uids`
+    noticed: int = 0  # messages with UIDs below it were told where every client looks: SELECT, NOOP, CHECK, IDLE
 
     @property
     def stale(self) -> bool:
