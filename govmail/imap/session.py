@@ -379,10 +379,11 @@ class Session(asyncio.Protocol):
     async def _answer(self, verb: Verb, tag: bytes, result: Result | None) -> None:
         if result is None:
             return  # the verb has answered, or will
-        if self.view is not None and (self.view.stale or verb.asks) and (self.watch is None or self.watch.tells_selected):
+        view = self.view
+        if view is not None and (view.stale or verb.asks) and (self.watch is None or self.watch.tells_selected):
             await self.look(expunges=not verb.uses_numbers, with_uid=verb.by_uid)
             if verb.asks:
-                self.view.noticed = self.view.uid_next
+                view.noticed = view.uid_next
         if self.watch is not None:
             await self.watch.tell(self)
         self.write(responses.tagged(tag, result.condition, result.text or f"{verb.name} completed", result.code))
@@ -590,10 +591,10 @@ class Session(asyncio.Protocol):
         self.write(b"+ idling\r\n")
 
     async def _announce(self) -> None:
-        watch = self.watch
-        if self.view is not None and (watch is None or watch.tells_selected):
+        view, watch = self.view, self.watch
+        if view is not None and (watch is None or watch.tells_selected):
             await self.look(expunges=bool(self._idle_tag) or (watch is not None and watch.at_once), with_uid=False)
-            self.view.noticed = self.view.uid_next
+            view.noticed = view.uid_next
         if watch is not None:
             await watch.tell(self)
         await self.flush()

@@ -34,7 +34,7 @@ from govmail.store.values import (
 )
 
 __all__ = [
-    "append", "copy", "expunge", "first_unseen", "highest_modseq", "insert_rows", "keyword_bits", "keyword_names", "move", "rows",
+    "append", "copy", "expunge", "first_unseen", "highest_modseq", "hold", "insert_rows", "keyword_bits", "keyword_names", "move", "rows",
     "store_flags", "store_flags_if_unchanged", "uids",
 ]  # fmt: skip
 
@@ -367,6 +367,11 @@ def _change_counts(
         raise NoSuchMailbox
     note(conn, Hint(account_id, modseq, (mailbox_id,)))
     return int(row[0]), int(row[1])
+
+
+def hold(conn: Connection, account_id: int) -> None:
+    """Let nobody change the account until the commit; for those who look before they change."""
+    _lock(conn, account_id)
 
 
 def _lock(conn: Connection, *account_ids: int) -> None:

@@ -194,7 +194,10 @@ def flag_and_look(
 
     With `silent` the client has no answer to see its changes in, so what others changed before is not its own (RFC 3501 §6.4.6).
     """
-    theirs = {one.uid for one in changes.since(conn, account_id, mailbox_id, modseq, uid_next).flags} if silent else set()
+    theirs: set[int] = set()
+    if silent:
+        messages.hold(conn, account_id)  # or a change of others could come between this look and our own change
+        theirs = {one.uid for one in changes.since(conn, account_id, mailbox_id, modseq, uid_next).flags}
     if unchanged_since is None:
         made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords)
         left: list[FlagChange] = []

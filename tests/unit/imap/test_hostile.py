@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
+from structlog.testing import capture_logs
 
 from govmail.imap.session import READ_AHEAD, STRANGER_OCTETS, Session
 from tests.kit.imap import ImapClient
-from tests.kit.imap_server import TEST_LIMITS, Stage, running
+from tests.kit.imap_server import TEST_LIMITS, Stage, person_id, running
 
 LOGIN = "hostile@jx.example"
 MESSAGE = b"Subject: hello\r\n\r\nx\r\n"
@@ -187,3 +188,20 @@ async def test_idle_with_an_endless_line(stage: Stage) -> None:
         assert await flood(client, b"x" * 1_000_000) in (b"", b"* BYE line too long\r\n")  # a reset may overtake the words
     async with ImapClient(stage.plain) as client:
         await client.login(LOGIN)
+
+
+async def test_vanishing_is_no_incident(stage: Stage) -> None:
+    """Whatever the store is being asked for a connection that has just gone."""
+    with capture_logs() as logs:
+        for text in (b"i IDLE\r\n", b"n NOOP\r\n", b"s SELECT Trash\r\n", b"f FETCH 1 (FLAGS BODY[])\r\n", b"n NOTIFY SET (personal (MessageNew MessageExpunge))\r\n"):
+            for _ in range(10):
+                async with ImapClient(stage.plain) as client:
+                    await client.login(LOGIN)
+                    await client.append(MESSAGE)
+                    await client.ok(b"SELECT INBOX")
+                    (session,) = stage.server._people[person_id(LOGIN)]
+                    await client.send(text)
+                    await until(lambda session=session: session._task is not None)
+                    session.transport.abort()
+                await until(lambda: not stage.server._tasks and not stage.server._sessions)
+    assert not [one for one in logs if one["event"] == "imap.incident"]

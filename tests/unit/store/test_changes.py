@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
+import pytest
+
+from govmail.imap.verbs.fetch import flag_and_look
 from govmail.store import changes, collect, incoming, mailboxes, messages
+from govmail.store.connection import Connection
 from govmail.store.database import Database
-from govmail.store.values import Delivery, Flag, UidRange
+from govmail.store.values import Delivery, Flag, MailboxChanges, UidRange
 from tests.kit.contents import numbered
 
 NOW = 1_800_000_000
@@ -124,3 +129,25 @@ async def test_a_reader_that_follows_concurrent_writers_misses_nothing(url: str,
     await following
     assert known == {row.uid for row in await db.read(messages.rows, account_id, 1, None)}
     await db.close()
+
+
+def test_a_silent_store_hides_no_change_of_others(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of somebody else that wants to come between the look and the change comes before the one or after the other."""
+    li = fill(db, 1)
+    known = db.run_read(changes.since, li, 1, 0, 1)
+    other = threading.Thread(target=db.run_write, args=(messages.store_flags, li, 1, ((1, 1),), "add", int(Flag.FLAGGED), ()))
+    look = changes.since
+
+    def since(conn: Connection, *arguments: int) -> MailboxChanges:
+        found = look(conn, *arguments)
+        if other.ident is None:
+            other.start()
+            other.join(0.2)  # it ends within only where nothing holds it back
+        return found
+
+    monkeypatch.setattr(changes, "since", since)
+    done = db.run_write(flag_and_look, li, 1, ((1, 1),), "add", int(Flag.SEEN), (), known.modseq, known.uid_next, silent=True)
+    other.join()
+    later = db.run_read(look, li, 1, done.news.modseq, done.news.uid_next)
+    told = [one for one in done.news.flags if one.uid not in done.own] + list(later.flags)
+    assert [one.flags for one in told] == [int(Flag.FLAGGED | Flag.SEEN)]
