@@ -7,6 +7,7 @@ Invariants
 - A remembered login is an HMAC over the password, the stamp, the state, the unit and the stored hash, under a key that lies
   in a file outside the database: it is void at once when any of them changes, wherever the change was made.
 - Unknown, suspended and disabled people cost and answer the same as a wrong password.
+- Who guesses is slowed down by `directory.throttle` before the slow hash is asked.
 
 RFC 9106 (Argon2).
 """
@@ -28,6 +29,7 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from directory.model import Credentials, DirectoryService, Progress, limit_of
+from directory.throttle import Throttle
 from govmail.config import DirectoryTable, Limits, read_secret
 from govmail.errors import AuthenticationBusy, AuthenticationFailed, BadAddress, BadInput, MailError
 from govmail.interfaces import Clock, PersonState, Principal, utc_now
@@ -178,36 +180,47 @@ class PasswordAuthenticator:
 
     def __init__(
         self, directory: DirectoryService, database: Database, pool: PasswordPool, key: bytes, config: DirectoryTable,
-        *, clock: Clock = utc_now,
+        *, clock: Clock = utc_now, throttle: Throttle | None = None,
     ) -> None:
-        """`key`: see `load_key`."""
+        """`key`: see `load_key`. `throttle`: one of its own if None."""
         self._directory = directory
         self._db = database
         self._pool = pool
         self._key = key
         self._config = config
         self._clock = clock
+        self.throttle = throttle or Throttle(Limits())
 
     async def authenticate(self, login: str, password: str, source_ip: str) -> Principal:
         """See `interfaces.Authenticator`. The directory is asked live every time; only the slow hash is spared."""
         found = await self._find(login, password)
-        if found is None:
-            await self._pool.verify_nothing()
-            raise AuthenticationFailed
-        person = found.person
-        mac = self._mac(found, password)
-        now = int(self._clock().timestamp())
-        remembered = await self._db.read(logins.recall, person.person_id)
-        if not (
-            remembered
-            and hmac.compare_digest(remembered[0], mac)
-            and 0 <= now - remembered[1] <= self._config.login_memory_seconds
-        ):
-            if not await self._check(found, password):
+        seconds = self._clock().timestamp()
+        attempt = self.throttle.begin(found.person.person_id if found else _name(login), source_ip, password, seconds)
+        try:
+            if found is None:
+                await self._pool.verify_nothing()
                 raise AuthenticationFailed
-            await self._remember(person.person_id, mac, now)
+            await self._prove(found, password, int(seconds))
+        except AuthenticationFailed:
+            raise
+        except BaseException:  # busy, away, cancelled: nothing was learnt
+            self.throttle.undo(attempt)
+            raise
+        self.throttle.succeeded(attempt)
+        person = found.person
         quota = limit_of(person.quota_octets, self._config.quota_octets)
         return Principal(person.person_id, person.name, person.unit_id, tuple(one.key for one in person.addresses), quota)
+
+    async def _prove(self, found: Credentials, password: str, now: int) -> None:
+        """Whether it is the password, from memory where that knows it. Raises AuthenticationFailed."""
+        person = found.person
+        mac = self._mac(found, password)
+        remembered = await self._db.read(logins.recall, person.person_id)
+        if remembered and hmac.compare_digest(remembered[0], mac) and 0 <= now - remembered[1] <= self._config.login_memory_seconds:
+            return
+        if not await self._check(found, password):
+            raise AuthenticationFailed
+        await self._remember(person.person_id, mac, now)
 
     async def _find(self, login: str, password: str) -> Credentials | None:
         """Whose login this is; None when it cannot succeed whatever the stored hash says."""
@@ -236,3 +249,9 @@ class PasswordAuthenticator:
             log.warning("login not remembered", directory_id=person_id, error=error.private or error.public)
 
 
+def _name(login: str) -> str:
+    """One spelling of a name that nobody has."""
+    try:
+        return Address.parse(login).key
+    except BadAddress:
+        return login.casefold()

@@ -22,6 +22,7 @@ from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
 from directory.model import DirectoryService
 from directory.passwords import PasswordAuthenticator, PasswordPool, load_key
+from directory.throttle import Throttle
 from filters import chain as filter_chain
 from filters.chain import FilterChain
 from filters.quarantine import Quarantine
@@ -98,7 +99,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     people = _directory(config, data_dir, database)
     resolver = CachedResolver(people, config.directory)
     key = load_key(secrets_dir(data_dir) / "login-memory")
-    authenticator = PasswordAuthenticator(people, database, hasher, key, config.directory, clock=clock)
+    authenticator = PasswordAuthenticator(people, database, hasher, key, config.directory, clock=clock, throttle=Throttle(limits))
     chain = filter_chain.build(config, data_dir)
     quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
     password_file = config.queue.smarthost_password_file

@@ -94,6 +94,11 @@ class Limits(Section, frozen=True, kw_only=True):
     mx_addresses: Annotated[int, Meta(description="addresses of a domain's mail servers that one attempt tries", ge=1)] = 6
     relay_recipients: Annotated[int, Meta(description="recipients in one outgoing transaction (RFC 5321 §4.5.3.1.8: every server takes 100)", ge=1)] = 100
     bounce_octets: Annotated[int, Meta(description="a message up to this size is returned whole in a bounce, of larger ones the header")] = 64 * KB
+    login_failures_pair: Annotated[int, Meta(description="different wrong passwords for one account from one address before it must wait", ge=1)] = 5
+    login_failures_account: Annotated[int, Meta(description="the same from all addresses; who has logged in from an address before is not kept out", ge=1)] = 50
+    login_failures_source: Annotated[int, Meta(description="the same from one address for all accounts; offices sit behind one address", ge=1)] = 500
+    login_lock_seconds: Annotated[float, Meta(description="the longest wait after wrong passwords; the first is 2 seconds, each more doubles it", ge=1)] = 900.0
+    login_throttle_entries: Annotated[int, Meta(description="accounts and addresses whose wrong passwords are counted; beyond it the oldest are forgotten", ge=1)] = 65_536
     login_queue: Annotated[int, Meta(description="logins that may wait for a slow password hash; beyond it a temporary refusal")] = 2000
     tls_handshake_seconds: Annotated[float, Meta(description="time for a TLS handshake")] = 30.0
     control_octets: Annotated[int, Meta(description="one request on the control socket")] = 64 * MB

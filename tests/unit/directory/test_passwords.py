@@ -227,3 +227,17 @@ def test_passwords_that_are_tried_first_are_refused(password: str) -> None:
 @pytest.mark.parametrize("password", ["Korb-7haus", "vier kleine rote esel", "三只老虎Tiger7", "k7mq-3fzx-w2pa-9hdc"])
 def test_good_passwords_pass(password: str) -> None:
     passwords.check_strength(password, names=("zhangsan", "fgw"))
+
+
+async def test_guessing_is_refused_for_a_while_whether_the_name_exists_or_not(world: World) -> None:
+    for name in ("zhangsan@jx.example", "nobody@jx.example"):
+        for number in range(5):
+            with pytest.raises(AuthenticationFailed):
+                await world.login.authenticate(name, f"wrong {number}", "192.0.2.1")
+        verified = world.pool.verified
+        with pytest.raises(AuthenticationBusy):
+            await world.login.authenticate(name, "correct horse battery", "192.0.2.1")
+        assert world.pool.verified == verified
+    world.now += timedelta(seconds=900)
+    with pytest.raises(AuthenticationFailed):
+        await world.login.authenticate("nobody@jx.example", "wrong again", "192.0.2.1")
