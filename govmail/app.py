@@ -76,6 +76,10 @@ class Parts:
         """End every connection of this person; returns how many there were."""
         return await self.imap.kick(directory_id) + await self.smtp.kick(directory_id)
 
+    def unlock(self, account: str) -> int:
+        """Forget wrong passwords of an account; how many counts there were."""
+        return self.authenticator.throttle.clear(account)
+
     async def close(self) -> None:
         """Give back threads, processes, connections and files; nothing may be running any more."""
         await self.chain.close()

@@ -193,6 +193,8 @@ class Parts(Protocol):
     @property
     def kick(self) -> Kick: ...
     @property
+    def unlock(self) -> Callable[[str], int]: ...
+    @property
     def clock(self) -> Clock: ...
     @property
     def engines(self) -> Callable[[], Sequence[EngineState]]: ...
@@ -206,5 +208,5 @@ def context_of(parts: Parts) -> Context:
     return Context(
         config=parts.config, data_dir=parts.data_dir, database=parts.database, directory=parts.directory, cache=parts.resolver,
         hasher=parts.hasher, quarantine=parts.quarantine, kick=parts.kick, clock=parts.clock, wake_queue=parts.queue.wake,
-        engines=parts.engines, ports=parts.ports,
+        engines=parts.engines, ports=parts.ports, unlock=parts.unlock,
     )

@@ -34,6 +34,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "person.quota": person_quota.set_quota,
     "person.disable": person.disable,
     "person.enable": person.enable,
+    "person.unlock": person.unlock,
     "domain.add": domain.add,
     "domain.list": domain.list_domains,
     "domain.dns": domain.dns,

@@ -88,6 +88,7 @@ class Context:
     kick: Kick
     clock: Clock
     wake_queue: Callable[[], None] = lambda: None
+    unlock: Callable[[str], int] = lambda _account: 0  # forgets wrong passwords; returns how many counts there were
     engines: Callable[[], Sequence[EngineState]] = tuple  # the children of `govmail up`
     ports: Mapping[str, int] = field(default_factory=dict)  # of listeners that took any free one, by name
 

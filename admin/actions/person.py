@@ -204,6 +204,30 @@ async def enable(ctx: Context, actor: Actor, person: str, *, dry_run: bool = Fal
     return await _set_state(ctx, actor, "person.enable", person, PersonState.ACTIVE, dry_run)
 
 
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """`cleared`: how many counts of wrong passwords were forgotten."""
+
+    address: str
+    cleared: int
+
+
+async def unlock(ctx: Context, actor: Actor, person: str, *, dry_run: bool = False) -> Unlocked:
+    """Wrong passwords no longer count against this person, from wherever they came."""
+    async with ctx.recorded(actor, "person.unlock", person, dry_run=dry_run) as note:
+        found = await person_of(ctx, person)
+        require(actor, "person.unlock", found.unit_id)
+        note.target = str(found.primary)
+        cleared = 0 if dry_run else _unlock(ctx, found)
+        note.detail.update(person_id=found.person_id, cleared=cleared)
+        return Unlocked(str(found.primary), cleared)
+
+
+def _unlock(ctx: Context, person: Person) -> int:
+    """Whoever could not log in anyway was counted by name."""
+    return sum(ctx.unlock(account) for account in (person.person_id, *(one.key for one in person.addresses)))
+
+
 async def _set_state(ctx: Context, actor: Actor, act: str, person: str, state: PersonState, dry_run: bool) -> StateSet:
     async with ctx.recorded(actor, act, person, dry_run=dry_run) as note:
         found = await person_of(ctx, person)
@@ -225,4 +249,5 @@ async def _set_state(ctx: Context, actor: Actor, act: str, person: str, state: P
 async def forget(ctx: Context, person: Person) -> None:
     """After a change of password or state: no answer and no login that was remembered is used again."""
     ctx.cache.invalidate()
+    _unlock(ctx, person)
     await ctx.database.write(logins.forget, person.person_id)

@@ -25,6 +25,8 @@ PASSWORD = (Column("address", "地址", "address"), Column("password", "密码",
 QUOTA = (Column("address", "地址", "address"), Column("quota_octets", "容量上限", "quota", "octets"), Column("used_octets", "已用", "used", "octets"))
 STATE = (Column("address", "地址", "address"), Column("state", "状态", "state", "word"), Column("connections", "结束的连接", "connections ended", "number"))
 
+UNLOCKED = (Column("address", "地址", "address"), Column("cleared", "已清除", "cleared", "number"))
+
 
 @click.group(cls=Group, help="People and their mailboxes.", zh="人员及其邮箱。")
 def person() -> None:
@@ -104,6 +106,13 @@ def quota(run: Run, person: str, size: str) -> None:
 @writes
 def disable(run: Run, person: str, receive: bool) -> None:
     run.one("person.disable", {"person": person, "receive": receive}, STATE)
+
+
+@person.command("unlock", help="Forget wrong passwords, so that the person need not wait to log in.", zh="清除密码错误计数，使其无需等待即可登录。")
+@click.argument("person")
+@writes
+def unlock(run: Run, person: str) -> None:
+    run.one("person.unlock", {"person": person}, UNLOCKED)
 
 
 @person.command("enable", help="Logins and mail again.", zh="恢复登录和收信。")

@@ -78,6 +78,7 @@ CAPABILITIES = (
     Capability("STATUS=SIZE", "RFC 8438 §2", "scripts/imap/status.txt"),
     Capability("UIDONLY", "RFC 9586 §3", "scripts/imap/uidonly.txt"),
     Capability("UNAUTHENTICATE", "RFC 8437 §3", "scripts/imap/unauthenticate.txt"),
+    Capability("COMPRESS=DEFLATE", "RFC 4978 §3", "unit/imap/test_compress.py"),
     Capability("INPROGRESS", "RFC 9585 §4", "unit/imap/test_sessions.py"),
 )
 

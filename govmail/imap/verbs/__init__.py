@@ -36,6 +36,7 @@ _ROWS = (
     Verb("AUTHENTICATE", parser.authenticate, login.authenticate, FRESH, "RFC 3501 §6.2.2"),
     Verb("LOGIN", parser.login, login.login, FRESH, "RFC 3501 §6.2.3"),
     Verb("UNAUTHENTICATE", parser.bare, login.unauthenticate, LOGGED_IN, "RFC 8437 §3", capability="UNAUTHENTICATE"),
+    Verb("COMPRESS", parser.compress, anytime.compress, LOGGED_IN, "RFC 4978 §3", capability="COMPRESS=DEFLATE"),
     Verb("ENABLE", parser.enable, enabling.enable, LOGGED_IN, "RFC 5161 §3.1", capability="ENABLE"),
     Verb("SELECT", parser.select, select.select, LOGGED_IN, "RFC 3501 §6.3.1"),
     Verb("EXAMINE", parser.select, select.examine, LOGGED_IN, "RFC 3501 §6.3.2"),

@@ -1,6 +1,6 @@
-"""Commands of any state: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS.
+"""Commands about the connection: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS, COMPRESS.
 
-RFC 3501 §6.1, §6.2.1; RFC 2971 (ID).
+RFC 3501 §6.1, §6.2.1; RFC 2971 (ID); RFC 4978 (COMPRESS).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from govmail.imap import capabilities, quirks
+from govmail.imap.compress import Deflated, Inflating
 from govmail.imap.state import OK, Disconnected, Result
 from govmail.wire.imap import commands, responses
 
@@ -55,7 +56,7 @@ async def identify(session: Session, command: commands.Id, tag: bytes) -> Result
 async def starttls(session: Session, command: commands.Bare, tag: bytes) -> Result | None:
     """RFC 3501 §6.2.1. Whatever came in clear after the command is thrown away: it may be an attacker's."""
     context = session.port.starttls
-    if session.tls or context is None:
+    if session.tls or context is None or isinstance(session.transport, Deflated):
         return Result(b"BAD", "TLS is not available here")
     session.write(responses.tagged(tag, b"OK", "begin TLS negotiation now"))
     await session.flush()
@@ -72,4 +73,19 @@ async def starttls(session: Session, command: commands.Bare, tag: bytes) -> Resu
         raise Disconnected
     session.use_transport(transport)
     session.tls = True
+    return None
+
+
+async def compress(session: Session, command: commands.Compress, tag: bytes) -> Result | None:
+    """RFC 4978 §3. After login only, so that strangers cost no memory. What came after the command in clear is thrown away."""
+    if command.mechanism != "DEFLATE":
+        return Result(b"NO", "only DEFLATE")
+    if isinstance(session.transport, Deflated):
+        return Result(b"NO", "already compressed", b"COMPRESSIONACTIVE")
+    session.write(responses.tagged(tag, b"OK", "DEFLATE active"))
+    await session.flush()
+    session.framer.discard()
+    below = session.transport
+    below.set_protocol(Inflating(below, session))
+    session.use_transport(Deflated(below))
     return None

@@ -31,6 +31,13 @@ class Id:
 
 
 @dataclass(frozen=True, slots=True)
+class Compress:
+    """`mechanism` in capital letters."""
+
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     login: bytes
     password: bytes

@@ -79,6 +79,13 @@ def authenticate(tokens: Tokens) -> c.Authenticate:
     return c.Authenticate(mechanism, initial)
 
 
+def compress(tokens: Tokens) -> c.Compress:
+    tokens.space()
+    mechanism = tokens.word().decode("ascii", "replace")
+    tokens.end()
+    return c.Compress(mechanism.upper())
+
+
 def enable(tokens: Tokens) -> c.Enable:
     names: list[str] = []
     while tokens.peek() == b" ":

@@ -243,7 +243,7 @@ WRITING = [path for path, command in walk() if any(one.name == "dry_run" for one
 def test_every_command_that_changes_something_has_a_dry_run_and_all_have_json() -> None:
     names = {" ".join(path) for path in WRITING}
     assert names == {
-        "unit add", "person add", "person passwd", "person quota", "person disable", "person enable", "domain add", "group add", "queue retry",
+        "unit add", "person add", "person passwd", "person quota", "person disable", "person enable", "person unlock", "domain add", "group add", "queue retry",
         "queue delete", "quarantine release", "quarantine delete", "mailbox capability",
     }  # fmt: skip
     for path, command in walk():

@@ -11,7 +11,7 @@ from admin.actions.context import Actor
 from directory.passwords import PasswordAuthenticator
 from filters import dkim
 from govmail.config import Config, DirectoryTable
-from govmail.errors import AuthenticationFailed
+from govmail.errors import AuthenticationBusy, AuthenticationFailed
 from govmail.mail.address import Address
 from govmail.store import accounts
 from tests.unit.admin.conftest import ME, NOW, World
@@ -117,6 +117,22 @@ async def test_disable_ends_logins_and_connections_at_once(world: World) -> None
     await authenticator.authenticate(address, password, "127.0.0.1")
 
 
+@pytest.mark.parametrize("act", ["person.unlock", "person.enable"])
+async def test_who_has_mistyped_often_is_let_in_by_an_operator(world: World, act: str) -> None:
+    await world.province()
+    address = "zhangsan@fgw.gz.jx.example"
+    password = (await world.do("person.passwd", {"person": address}))["password"]
+    authenticator = PasswordAuthenticator(world.ctx.directory, world.ctx.database, world.ctx.hasher, b"k" * 32, DirectoryTable(), clock=lambda: NOW)
+    world.ctx = replace(world.ctx, unlock=authenticator.throttle.clear)
+    for number in range(5):
+        with pytest.raises(AuthenticationFailed):
+            await authenticator.authenticate(address, f"wrong {number}", "192.0.2.1")
+    with pytest.raises(AuthenticationBusy):
+        await authenticator.authenticate(address, password, "192.0.2.1")
+    await world.do(act, {"person": address})
+    await authenticator.authenticate(address, password, "192.0.2.1")
+
+
 async def test_a_suspended_person_still_receives(world: World) -> None:
     await world.province()
     await world.do("person.disable", {"person": "zhangsan@fgw.gz.jx.example", "receive": True})
@@ -162,6 +178,7 @@ WRITES = [
     ("person.disable", {"person": "zhangsan@fgw.gz.jx.example"}),
     ("mailbox.capability", {"person": "zhangsan@fgw.gz.jx.example", "off": ["MOVE"]}),
     ("person.enable", {"person": "zhangsan@fgw.gz.jx.example"}),
+    ("person.unlock", {"person": "zhangsan@fgw.gz.jx.example"}),
     ("domain.add", {"domain": "new.example"}),
     ("group.add", {"address": "all@jx.example", "members": ["zhangsan@fgw.gz.jx.example"]}),
 ]
