@@ -123,7 +123,8 @@ class MailDomain:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a login is checked against. `password_hash` "": cannot be read here, the directory checks (`bind`)."""
+    """What a login is checked against. `password_hash`, see `PasswordPool.hash`; "": cannot be read
+    here, the directory checks (`bind`)."""
 
     person: Person
     password_hash: str

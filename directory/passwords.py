@@ -31,11 +31,19 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from directory.model import Credentials, DirectoryService, Progress, limit_of
 from directory.throttle import Throttle
 from govmail.config import DirectoryTable, Limits, read_secret
-from govmail.errors import AuthenticationBusy, AuthenticationFailed, BadAddress, BadInput, MailError
+from govmail.errors import (
+    AuthenticationBusy,
+    AuthenticationFailed,
+    BadAddress,
+    BadInput,
+    MailError,
+    SyntaxProblem,
+)
 from govmail.interfaces import Clock, PersonState, Principal, utc_now
 from govmail.mail.address import Address
 from govmail.store import logins
 from govmail.store.database import Database
+from govmail.wire import sasl_scram
 
 T = TypeVar("T")
 log = structlog.stdlib.get_logger("directory.passwords")
@@ -99,8 +107,9 @@ _CLASSES: tuple[Callable[[str], bool], ...] = (str.isupper, str.islower, str.isd
 class PasswordPool:
     """Hashes and verifies in `cores` threads."""
 
-    def __init__(self, *, limits: Limits | None = None, cores: int | None = None, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
+    def __init__(self, *, limits: Limits | None = None, cores: int | None = None, memory_kib: int = MEMORY_KIB, passes: int = PASSES, scram_iterations: int = 0) -> None:
         self._cores = cores or os.cpu_count() or 1
+        self._scram_iterations = scram_iterations
         self._waiting = 0
         self._most = (limits or Limits()).login_queue
         self._threads = ThreadPoolExecutor(self._cores, thread_name_prefix="argon2")
@@ -110,10 +119,19 @@ class PasswordPool:
         self._decoy = self._hasher.hash(secrets.token_hex(16))
 
     async def hash(self, password: str) -> str:
-        """The encoded argon2id hash, with a salt of its own. Waits for its turn. Raises BadInput."""
+        """What is stored: the encoded argon2id hash, then, if they are made, a blank and the SCRAM keys. Raises BadInput."""
         check_usable(password)
         async with self._hashing:
-            return await self._run(self._hasher.hash, password)
+            return await self._run(self._hash, password)
+
+    def _hash(self, password: str) -> str:
+        encoded = self._hasher.hash(password)
+        if not self._scram_iterations:
+            return encoded
+        try:
+            return f"{encoded} {sasl_scram.make_verifier(password, secrets.token_bytes(sasl_scram.SALT_OCTETS), self._scram_iterations)}"
+        except SyntaxProblem:  # a password that SCRAM cannot carry; the others can
+            return encoded
 
     async def hash_many(self, passwords: Iterable[str], progress: Progress | None = None) -> list[str]:
         """Hashes in the order of the passwords, on all cores."""
@@ -143,6 +161,7 @@ class PasswordPool:
 
     def _verify(self, password: str, encoded: str) -> bool:
         try:
+            encoded = encoded.partition(" ")[0]
             cost = extract_parameters(encoded)
             if cost.memory_cost > MAX_MEMORY_KIB or cost.time_cost > MAX_PASSES or cost.parallelism > MAX_LANES:
                 return False

@@ -18,14 +18,17 @@ from pathlib import Path
 
 from admin.engines import EngineState
 from directory.cache import CachedResolver
+from directory.issuers import Issuers
 from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
 from directory.model import DirectoryService
 from directory.passwords import PasswordAuthenticator, PasswordPool, load_key
+from directory.proofs import DirectoryProofs, end_point_of
 from directory.throttle import Throttle
 from filters import chain as filter_chain
 from filters.chain import FilterChain
 from filters.quarantine import Quarantine
+from govmail import tls
 from govmail.bus import LocalBus
 from govmail.config import BadConfig, Config, Listener, read_secret
 from govmail.control import ControlServer, context_of
@@ -34,7 +37,7 @@ from govmail.delivery.budget import Budget, Disk
 from govmail.delivery.full import FullMailboxes
 from govmail.delivery.ids import id_source
 from govmail.delivery.readers import Readers
-from govmail.imap.server import ImapServer, make_tls_context
+from govmail.imap.server import ImapServer
 from govmail.interfaces import utc_now
 from govmail.jobs.dkim import Keys
 from govmail.jobs.quotas import Quotas
@@ -99,11 +102,15 @@ async def build(config: Config, data_dir: Path) -> Parts:
     database = await asyncio.to_thread(
         Database.open, url, data_dir=data_dir, durable=config.store.durable, readers=config.store.readers, bus=bus
     )
-    hasher = PasswordPool(limits=limits)
+    hasher = PasswordPool(limits=limits, scram_iterations=config.directory.scram_iterations)
     people = _directory(config, data_dir, database)
     resolver = CachedResolver(people, config.directory)
     key = load_key(secrets_dir(data_dir) / "login-memory")
     authenticator = PasswordAuthenticator(people, database, hasher, key, config.directory, clock=clock, throttle=Throttle(limits))
+    proofs = DirectoryProofs(
+        people, Issuers(config.issuer, data_dir), key, scram_iterations=config.directory.scram_iterations,
+        end_point=await asyncio.to_thread(_end_point, config, data_dir), clock=clock,
+    )  # fmt: skip
     chain = filter_chain.build(config, data_dir)
     quarantine = Quarantine(database, chain, config, clock=clock, spool_dir=spool)
     password_file = config.queue.smarthost_password_file
@@ -119,7 +126,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
         new_id=new_id, queue_lifetime=config.queue.lifetime_seconds, retry_after=config.queue.retry_seconds[0],
         on_queued=queue.wake, full=full, readers=readers,
     )  # fmt: skip
-    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id, full)
+    services = Services(config.hostname, limits, resolver, authenticator, receiver.accept, budget, spool, new_id, full, proofs)
     return Parts(
         config=config, data_dir=data_dir, clock=clock, bus=bus, database=database, hasher=hasher, directory=people,
         resolver=resolver, authenticator=authenticator, chain=chain, quarantine=quarantine, queue=queue,
@@ -127,7 +134,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
             *standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make),
             Job("quotas", 6 * 3600.0, Quotas(people, config.directory).copy),
         )),
-        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, clock=clock),
+        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, proofs=proofs, clock=clock),
         smtp=SmtpServer(services), readers=readers, ports={},
     )  # fmt: skip
 
@@ -158,14 +165,16 @@ def _directory(config: Config, data_dir: Path, database: Database) -> DirectoryS
 @contextlib.asynccontextmanager
 async def listening(parts: Parts) -> AsyncIterator[None]:
     """Ports are open and the queue runs while inside."""
-    tls = _tls(parts.config, parts.data_dir)
+    contexts = tls.make_contexts(parts.config, parts.data_dir)
+    revoked = tls.RevocationLists(parts.config.listener, contexts, parts.data_dir)
     control = ControlServer(context_of(parts))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(parts.queue.run())
         tasks.create_task(parts.jobs.run())
+        tasks.create_task(revoked.run())
         try:
             for listener in parts.config.listener:
-                parts.ports[listener.name] = await _listen(parts, listener, tls)
+                parts.ports[listener.name] = await _listen(parts, listener, contexts.get(listener.name))
             await control.start()
             yield
         finally:
@@ -174,23 +183,24 @@ async def listening(parts: Parts) -> AsyncIterator[None]:
             await parts.imap.close()
             parts.queue.stop()
             parts.jobs.stop()
+            revoked.stop()
 
 
-async def _listen(parts: Parts, listener: Listener, tls: ssl.SSLContext | None) -> int:
+async def _listen(parts: Parts, listener: Listener, context: ssl.SSLContext | None) -> int:
     try:
         if listener.protocol == "imap":
-            server = await parts.imap.start(listener, tls)
+            server = await parts.imap.start(listener, context)
             return int(server.sockets[0].getsockname()[1])
-        return await parts.smtp.start(listener, tls)
+        return await parts.smtp.start(listener, context)
     except OSError as error:
         raise CannotStart(f"listener {listener.name}: {listener.host} port {listener.port}: {os.strerror(error.errno or 0)}") from error
 
 
-def _tls(config: Config, data_dir: Path) -> ssl.SSLContext | None:
-    if all(listener.tls == "none" for listener in config.listener):
-        return None
-    certificate, key = data_dir / config.tls.certificate, data_dir / config.tls.key
+def _end_point(config: Config, data_dir: Path) -> bytes:
+    if not any(listener.channel_binding for listener in config.listener):
+        return b""
+    certificate = data_dir / config.tls.certificate
     try:
-        return make_tls_context(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadConfig(f"tls: {certificate}, {key}: {error}") from error
+        return end_point_of(certificate)
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"tls: {certificate}: {error}") from error

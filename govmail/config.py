@@ -11,6 +11,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -113,6 +114,9 @@ class Listener(Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(description="TCP port; 0 = any free one", ge=0, le=65535)]
     tls: Annotated[Literal["implicit", "starttls", "none"], Meta(description="how TLS begins")] = "starttls"
     allow_plain_login: Annotated[bool, Meta(description="logins without TLS; loopback addresses only, for benchmarks and tests")] = False
+    channel_binding: Annotated[bool, Meta(description="announce SCRAM-SHA-256-PLUS, bound to our certificate (tls-server-end-point); clients that know only tls-exporter or tls-unique cannot use it and may give up")] = False
+    client_ca_file: Annotated[str, Meta(description="PEM file with the authorities of client certificates, which log in by an address in them (AUTH=EXTERNAL); a client need not show one, but a bad one ends the connection; relative to the data directory; empty = none are asked for")] = ""
+    client_crl_file: Annotated[str, Meta(description="PEM file with the lists of revoked certificates of all these authorities; read again when it changes; empty = none")] = ""
     imap4rev2: Annotated[bool, Meta(description="announce IMAP4rev2 (RFC 9051) beside IMAP4rev1; for imap only")] = True
 
 
@@ -144,7 +148,20 @@ class DirectoryTable(Section, frozen=True, kw_only=True):
     cache_entries: Annotated[int, Meta(description="answers kept")] = 200_000
     quota_octets: Annotated[int, Meta(description="what the mailboxes of a person without a quota of their own may hold; 0 = no limit", ge=0)] = 0
     login_memory_seconds: Annotated[float, Meta(description="a verified login is remembered this long", le=86_400)] = 86_400.0
+    scram_iterations: Annotated[int, Meta(description="work of the SCRAM-SHA-256 keys that are made beside the hash when a password is set; 0 = none are made and SCRAM is not announced. Who never got keys cannot log in by SCRAM", ge=0, le=10_000_000)] = 0
     administrators: Annotated[tuple[str, ...], Meta(description="addresses that get postmaster@ and abuse@ mail of units without a keeper")] = ()
+
+
+class Issuer(Section, frozen=True, kw_only=True):
+    """Who gives out bearer tokens (AUTH=OAUTHBEARER, AUTH=XOAUTH2)."""
+
+    issuer: Annotated[str, Meta(description="what stands in a token's iss claim, octet for octet")]
+    audience: Annotated[str, Meta(description="what must stand in its aud claim: a token made for another service opens nothing here")]
+    jwks_file: Annotated[str, Meta(description="file with the issuer's public keys (RFC 7517); relative to the data directory")] = ""
+    jwks_url: Annotated[str, Meta(description="https address of these keys instead; http on loopback only")] = ""
+    claim: Annotated[str, Meta(description="claim that holds the person's mail address")] = "email"
+    timeout_seconds: Annotated[float, Meta(description="for fetching the keys", gt=0)] = 5.0
+    cache_seconds: Annotated[float, Meta(description="keys are used this long before they are fetched again", ge=1)] = 3600.0
 
 
 class FilterTable(Section, frozen=True, kw_only=True):
@@ -215,6 +232,7 @@ class Config(Section, frozen=True, kw_only=True):
     engines: Engines = field(default_factory=Engines)
     listener: tuple[Listener, ...] = ()
     filter: tuple[FilterTable, ...] = ()
+    issuer: tuple[Issuer, ...] = ()
 
 
 def load(path: Path) -> Config:
@@ -249,6 +267,18 @@ def find_problem(config: Config) -> str | None:
             return f"{where}.host: {listener.host!r} is not an IP address"
         if listener.allow_plain_login and not address.is_loopback:
             return f"{where}.allow_plain_login: only on loopback addresses"
+        if listener.client_crl_file and not listener.client_ca_file:
+            return f"{where}.client_crl_file: needs client_ca_file"
+        if listener.client_ca_file and listener.tls == "none":
+            return f"{where}.client_ca_file: needs tls"
+    if len({trusted.issuer for trusted in config.issuer}) < len(config.issuer):
+        return "issuer.issuer: used twice"
+    for index, trusted in enumerate(config.issuer):
+        problem = _issuer_problem(trusted)
+        if problem:
+            return f"issuer[{index}] ({trusted.issuer}).{problem}"
+    if 0 < config.directory.scram_iterations < 4096:
+        return "directory.scram_iterations: 0, or 4096 and more (RFC 7677 §4)"
     for index, one in enumerate(config.filter):
         if not one.url.startswith(("http://", "https://") if one.kind == "rspamd" else ("tcp://", "unix://")):
             return f"filter[{index}] ({one.name}).url: {one.url!r} is not an address of {one.kind}"
@@ -256,6 +286,17 @@ def find_problem(config: Config) -> str | None:
         return "queue.smarthost_tls: \"verified\" contradicts queue.tls = \"never\""
     if config.directory.kind == "ldap" and not (config.directory.url and config.directory.base):
         return "directory: kind = \"ldap\" needs url and base"
+    return None
+
+
+def _issuer_problem(issuer: Issuer) -> str | None:
+    if not (issuer.issuer and issuer.audience and issuer.claim):
+        return "issuer, audience, claim: must not be empty"
+    if bool(issuer.jwks_file) == bool(issuer.jwks_url):
+        return "jwks_file, jwks_url: one of them"
+    url = urlsplit(issuer.jwks_url)
+    if issuer.jwks_url and url.scheme != "https" and not (url.scheme == "http" and url.hostname in ("127.0.0.1", "::1")):
+        return "jwks_url: https; http on loopback only"
     return None
 
 

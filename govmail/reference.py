@@ -14,14 +14,14 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from govmail.config import Config, FilterTable, Listener, Section
+from govmail.config import Config, FilterTable, Issuer, Listener, Section
 
 HEAD = """\
 # govmail.toml: every setting with its meaning and default. Lines that begin with "#key" show the default; remove the # to change
 # it. Unknown keys are refused. Paths are relative to the directory of this file. Secrets never stand here, only their files.
 """
 
-ARRAYS: dict[str, type[Section]] = {"listener": Listener, "filter": FilterTable}
+ARRAYS: dict[str, type[Section]] = {"listener": Listener, "filter": FilterTable, "issuer": Issuer}
 
 
 def reference() -> str:

@@ -38,6 +38,7 @@ IS_UNIT = "(objectClass=govUnit)"
 IS_PERSON = "(objectClass=govMailAccount)"
 IS_GROUP = "(objectClass=govGroup)"
 
+SCRAM = "{SCRAM}"  # no scheme of slapd's: it lets nobody bind with it
 ARGON2 = "{ARGON2}"  # slapd's pw-argon2 takes the encoded hash behind this mark
 
 _FIRST_RDN = re.compile(r"(?:\\.|[^,\\])*,", re.DOTALL)
@@ -157,7 +158,7 @@ def person_values(new: NewPerson, person_id: str, stamp: str) -> dict[str, Seque
         "uid": new.address.local, "govId": person_id, "govState": new.state.value, "govStamp": stamp,
         "title": new.title, "govPinyin": new.pinyin,
         "govQuota": "" if new.quota_octets is None else str(new.quota_octets),
-        "userPassword": ARGON2 + new.password_hash if new.password_hash else "",
+        "userPassword": password_values(new.password_hash),
         "govAddress": [one.key for one in (new.address, *new.aliases)],
         **name_values(new.name), **primary_values(new.address),
     }
@@ -189,8 +190,14 @@ def split_members(members: Sequence[str]) -> Mapping[str, list[str]]:
 
 
 def password_hash(entry: Entry) -> str:
-    """The encoded argon2id hash, "" where there is none that can be read and checked here."""
-    for value in entry.all("userPassword"):
-        if value.startswith(ARGON2):
-            return value.removeprefix(ARGON2)
-    return ""
+    """The inverse of `password_values`; "" where there is no argon2id hash that can be read and checked here."""
+    values = entry.all("userPassword")
+    argon2 = next((value.removeprefix(ARGON2) for value in values if value.startswith(ARGON2)), "")
+    keys = next((value.removeprefix(SCRAM) for value in values if value.startswith(SCRAM)), "")
+    return f"{argon2} {keys}" if argon2 and keys else argon2
+
+
+def password_values(password_hash: str) -> list[str]:
+    """userPassword: the argon2id hash, and beside it the SCRAM keys; one who replaces the attribute replaces both."""
+    argon2, _, keys = password_hash.partition(" ")
+    return [mark + text for mark, text in ((ARGON2, argon2), (SCRAM, keys)) if text]

@@ -148,10 +148,11 @@ class Accounts:
                     raise Conflict(f"{min(clash, default=person_id)}: exists already") from None
         raise Conflict(f"{new.address}: exists already")
 
-    def modify_person(self, link: Link, person_id: str, values: Mapping[str, str]) -> None:
-        """Single-valued attributes; "" takes one away."""
+    def modify_person(self, link: Link, person_id: str, values: Mapping[str, str | Sequence[str]]) -> None:
+        """Replaces attributes; "" takes one away."""
         entry = self.person_entry(link, person_id)
-        link.modify(entry.dn, {name: [(REPLACE, [value] if value else [])] for name, value in values.items()})
+        wanted = {name: [value] if isinstance(value, str) else value for name, value in values.items()}
+        link.modify(entry.dn, {name: [(REPLACE, [one for one in some if one])] for name, some in wanted.items()})
 
     def move_person(self, link: Link, person_id: str, unit_id: str, stamp: str) -> None:
         """To another unit; where the uid is taken there, the whole address becomes the RDN."""

@@ -10,7 +10,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -319,8 +319,7 @@ class LdapDirectory:
         return await self._ask(self._accounts.search_people, tree.check_name(text), unit_id, limit)
 
     async def set_password(self, person_id: str, password_hash: str) -> Person:
-        stored = entries.ARGON2 + password_hash if password_hash else ""
-        return await self._modify(person_id, {"userPassword": stored, "govStamp": new_stamp()})
+        return await self._modify(person_id, {"userPassword": entries.password_values(password_hash), "govStamp": new_stamp()})
 
     async def set_state(self, person_id: str, state: PersonState) -> Person:
         return await self._modify(person_id, {"govState": state.value, "govStamp": new_stamp()})
@@ -330,7 +329,7 @@ class LdapDirectory:
             raise BadInput("quota: must not be negative")
         return await self._modify(person_id, {"govQuota": "" if octets is None else str(octets)})
 
-    async def _modify(self, person_id: str, values: dict[str, str]) -> Person:
+    async def _modify(self, person_id: str, values: Mapping[str, str | Sequence[str]]) -> Person:
         await self._change(self._accounts.modify_person, person_id, values)
         return await self.person(person_id)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from govmail.imap.state import ANY, LOGGED_IN, State
+from govmail.wire.sasl_mechanisms import MECHANISMS, NO_MEANS, Means
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Offer:
     tls: bool
     starttls: bool = False  # the listener could begin TLS
     plain_login: bool = False  # the listener takes passwords in clear
+    means: Means = NO_MEANS  # for logins, of listener and directory
 
     @property
     def secure(self) -> bool:
@@ -34,6 +36,10 @@ class Offer:
 
 def _always(_offer: Offer) -> bool:
     return True
+
+
+def _mechanism(name: str) -> Callable[[Offer], bool]:
+    return lambda offer: offer.secure and MECHANISMS[name].fits(offer.means)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,13 @@ CAPABILITIES = (
     Capability("ENABLE", "RFC 5161 §3.1", "scripts/imap/enable.txt", ANY),
     Capability("STARTTLS", "RFC 3501 §6.2.1", "unit/imap/test_sessions.py", FRESH, lambda offer: offer.starttls and not offer.tls),
     Capability("LOGINDISABLED", "RFC 3501 §6.2.3", "unit/imap/test_sessions.py", FRESH, lambda offer: not offer.secure),
-    Capability("AUTH=PLAIN", "RFC 4616 §2", "scripts/imap/authenticate.txt", FRESH, lambda offer: offer.secure),
-    Capability("AUTH=LOGIN", "RFC 3501 §6.2.2", "scripts/imap/authenticate.txt", FRESH, lambda offer: offer.secure),
+    Capability("AUTH=EXTERNAL", "RFC 4422 §A", "unit/test_login.py", FRESH, _mechanism("EXTERNAL")),
+    Capability("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677 §3", "unit/test_login.py", FRESH, _mechanism("SCRAM-SHA-256-PLUS")),
+    Capability("AUTH=SCRAM-SHA-256", "RFC 7677 §3", "unit/test_login.py", FRESH, _mechanism("SCRAM-SHA-256")),
+    Capability("AUTH=OAUTHBEARER", "RFC 7628 §3", "unit/test_login.py", FRESH, _mechanism("OAUTHBEARER")),
+    Capability("AUTH=XOAUTH2", "RFC 7628 §1", "unit/test_login.py", FRESH, _mechanism("XOAUTH2")),
+    Capability("AUTH=PLAIN", "RFC 4616 §2", "scripts/imap/authenticate.txt", FRESH, _mechanism("PLAIN")),
+    Capability("AUTH=LOGIN", "RFC 3501 §6.2.2", "scripts/imap/authenticate.txt", FRESH, _mechanism("LOGIN")),
     Capability("CREATE-SPECIAL-USE", "RFC 6154 §3", "scripts/imap/mailboxes.txt"),
     Capability("LIST-EXTENDED", "RFC 5258 §3", "scripts/imap/list.txt"),
     Capability("LIST-STATUS", "RFC 5819 §2", "scripts/imap/list.txt"),

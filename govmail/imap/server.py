@@ -28,9 +28,11 @@ from govmail.imap.verbs.select import write_flags
 from govmail.imap.view import SharedMaps
 from govmail.imap.wheel import Wheel
 from govmail.interfaces import Authenticator, Bus, Clock, MessageReader, Principal, utc_now
+from govmail.login import Proofs, means_of
 from govmail.store import messages
 from govmail.store.database import Database
 from govmail.wire.imap import responses
+from govmail.wire.sasl_mechanisms import NO_MEANS, Means
 
 log = structlog.get_logger()
 
@@ -40,10 +42,11 @@ CLOSE_SECONDS = 10.0  # running commands may take this long at shutdown
 class Port:
     """A listener as its sessions see it."""
 
-    __slots__ = ("_capabilities", "allow_plain_login", "connections", "implicit_tls", "name", "sources", "starttls", "without")
+    __slots__ = ("_capabilities", "allow_plain_login", "connections", "implicit_tls", "means", "name", "sources", "starttls", "without")
 
-    def __init__(self, listener: Listener, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, listener: Listener, tls: ssl.SSLContext | None, means: Means = NO_MEANS) -> None:
         self.name = listener.name
+        self.means = means
         self.implicit_tls = listener.tls == "implicit"
         self.starttls = tls if listener.tls == "starttls" else None
         self.allow_plain_login = listener.allow_plain_login
@@ -55,7 +58,7 @@ class Port:
         }
 
     def _list(self, state: State, without: frozenset[str], *, tls: bool) -> bytes:
-        offer = capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login)
+        offer = capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login, self.means if tls else self.means.in_clear)
         return responses.capability(capabilities.announced(offer, without))
 
     def capability(self, without: frozenset[str], *, logged_in: bool, tls: bool) -> bytes:
@@ -77,13 +80,15 @@ class ImapServer:
         budget: Budget | None = None,
         spool: Path | None = None,
         readers: MessageReader | None = None,
+        proofs: Proofs | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        """`budget` is shared with SMTP. `spool`: directory for messages on their way, the system's if None. `readers`:
+        """`budget` is shared with SMTP. `proofs`: logins without a password. `spool`: directory for messages on their way, the system's if None. `readers`:
         read what clients append; a thread if None."""
         self.limits: Limits = config.limits
         self.database = database
         self.authenticator = authenticator
+        self.proofs = proofs
         self.bus = bus
         self.spool = spool
         self.readers = readers or ThreadReader(config.limits)
@@ -107,7 +112,7 @@ class ImapServer:
         if listener.tls != "none" and tls is None:
             raise ValueError(f"listener {listener.name} needs a certificate")
         self.wheel.start()
-        port = Port(listener, tls)
+        port = Port(listener, tls, means_of(listener, self.proofs))
         implicit = tls if port.implicit_tls else None
         server = await asyncio.get_running_loop().create_server(
             lambda: Session(self, port), listener.host, listener.port, ssl=implicit, backlog=1024,

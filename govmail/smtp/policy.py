@@ -16,8 +16,8 @@ from govmail.mail.address import Address, Path
 from govmail.mail.header import Header, parse_parameterised
 
 
-def ehlo_keywords(limits: Limits, *, starttls: bool, auth: bool) -> Sequence[str]:
-    """What we offer. RFC 9422 for LIMITS."""
+def ehlo_keywords(limits: Limits, *, starttls: bool, auth: Sequence[str]) -> Sequence[str]:
+    """What we offer. `auth`: mechanisms. RFC 9422 for LIMITS."""
     keywords = [
         f"SIZE {limits.message_octets}",
         "PIPELINING",
@@ -32,7 +32,7 @@ def ehlo_keywords(limits: Limits, *, starttls: bool, auth: bool) -> Sequence[str
     if starttls:
         keywords.append("STARTTLS")
     if auth:
-        keywords.append("AUTH PLAIN LOGIN")
+        keywords.append("AUTH " + " ".join(auth))
     return keywords
 
 

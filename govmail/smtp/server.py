@@ -192,6 +192,10 @@ class Connection(SMTP):
         if tls is not None:
             self.tls = f"{tls.version()} {tls.cipher()[0]}"
 
+    @property
+    def tls_object(self) -> Any:
+        return self._link.get_extra_info("ssl_object")
+
     def logged_in(self, directory_id: str) -> None:
         self.directory_id = directory_id
         self._port.server.remember(self, directory_id)

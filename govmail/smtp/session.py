@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -23,10 +23,12 @@ from govmail.delivery.budget import Budget
 from govmail.delivery.full import FullMailboxes
 from govmail.errors import MailError
 from govmail.interfaces import Acceptance, Authenticator, Principal, Resolution, Resolver
+from govmail.login import Proofs, means_of
 from govmail.mail.envelope import Envelope, Origin, Recipient
 from govmail.mail.message import Message
 from govmail.smtp import policy, replies, verbs
 from govmail.smtp.intake import Intake
+from govmail.wire.sasl_mechanisms import Means, offered
 from govmail.wire.smtp import BadCommand, Ehlo, Mail, Reply, parse_command
 from govmail.wire.smtp_data import LineEnds
 
@@ -56,6 +58,10 @@ class Wire(Protocol):
 
     peer_ip: str
     tls: str | None  # "TLSv1.3 TLS_AES_256_GCM_SHA384", None in clear
+
+    @property
+    def tls_object(self) -> Any:
+        """The ssl object, None in clear."""
 
     def time(self) -> float:
         """Monotonic seconds."""
@@ -92,6 +98,7 @@ class Services:
     spool: Path  # directory for unfinished messages
     new_id: Callable[[], str]  # short, sortable, unique
     full: FullMailboxes
+    proofs: Proofs | None = None  # logins without a password
 
 
 @dataclass(slots=True)
@@ -219,11 +226,16 @@ class Session:
         return self.submission and secure and self.principal is None
 
     @property
+    def means(self) -> Means:
+        means = means_of(self.listener, self.services.proofs)
+        return means if self.wire.tls is not None else means.in_clear
+
+    @property
     def starttls_offered(self) -> bool:
         return self.listener.tls == "starttls" and self.wire.tls is None
 
     def keywords(self) -> tuple[str, ...]:
-        return tuple(policy.ehlo_keywords(self.limits, starttls=self.starttls_offered, auth=self.auth_offered))
+        return tuple(policy.ehlo_keywords(self.limits, starttls=self.starttls_offered, auth=offered(self.means) if self.auth_offered else ()))
 
     def begin(self, command: Mail) -> None:
         """A mail begins."""

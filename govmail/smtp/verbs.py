@@ -9,6 +9,7 @@ RFC 5321 §4.1 and §4.1.4 (order of commands), RFC 3030 (BDAT), RFC 3207 (START
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from govmail.errors import (
@@ -20,11 +21,12 @@ from govmail.errors import (
     MessageTooBig,
     OverQuota,
 )
+from govmail.login import Login, channel_of
 from govmail.mail.address import Address
 from govmail.mail.envelope import Body, Recipient
 from govmail.smtp import policy, replies
 from govmail.smtp.intake import Intake
-from govmail.wire import sasl
+from govmail.wire import sasl, sasl_mechanisms
 from govmail.wire.smtp import (
     Auth,
     Bdat,
@@ -228,62 +230,37 @@ async def auth(session: Session, command: Auth) -> Reply:
         return replies.TLS_FOR_LOGIN
     if session.helo is None:
         return replies.HELLO_FIRST
-    mechanism = _MECHANISMS.get(command.mechanism)
-    if mechanism is None:
+    means, proofs = session.means, session.services.proofs
+    exchange = sasl_mechanisms.start(command.mechanism, means, channel_of(means, proofs, session.wire.tls_object))
+    if exchange is None:
         return replies.UNKNOWN_MECHANISM
-    login = ""
+    attempt = Login(session.services.authenticator, proofs, session.wire.peer_ip)
     try:
-        credentials = await mechanism(session, command.initial)
-        if credentials is None:
-            return replies.LOGIN_CANCELLED
-        login, password = credentials
-        session.principal = await session.services.authenticator.authenticate(login, password, session.wire.peer_ip)
+        session.principal = await attempt.run(exchange, command.initial, partial(_ask, session))
+    except sasl.Cancelled:
+        return replies.LOGIN_CANCELLED
     except AuthenticationFailed:
         session.auth_failures += 1
-        session.log.warning("smtp.login_failed", login=login, failures=session.auth_failures)
+        session.log.warning("smtp.login_failed", login=attempt.name, failures=session.auth_failures)
         if session.auth_failures >= session.limits.smtp_auth_failures:
             return replies.TOO_MANY_LOGINS
         raise
     except DirectoryUnavailable:
         return replies.LOGIN_UNAVAILABLE
-    session.login = login
+    session.login = attempt.name
     session.wire.logged_in(session.principal.directory_id)
-    session.log = session.log.bind(login=login)
+    session.log = session.log.bind(login=attempt.name)
     session.log.info("smtp.login", directory_id=session.principal.directory_id, tls=session.wire.tls)
     return replies.LOGGED_IN
-
-
-async def _plain(session: Session, initial: bytes | None) -> tuple[str, str] | None:
-    line = initial if initial is not None else await _ask(session, b"")
-    if line == b"*":
-        return None
-    authzid, login, password = sasl.decode_plain(sasl.decode_base64(line))
-    if authzid not in ("", login):
-        raise AuthenticationFailed(private="authorization identity differs")
-    return login, password
-
-
-async def _login(session: Session, initial: bytes | None) -> tuple[str, str] | None:
-    line = initial if initial is not None else await _ask(session, sasl.LOGIN_USERNAME)
-    if line == b"*":
-        return None
-    login = sasl.decode_login(sasl.decode_base64(line))
-    line = await _ask(session, sasl.LOGIN_PASSWORD)
-    if line == b"*":
-        return None
-    return login, sasl.decode_password(sasl.decode_base64(line))
 
 
 async def _ask(session: Session, challenge: bytes) -> bytes:
     session.put(replies.challenge(challenge.decode("ascii")))
     line = await session.read_line()
-    return b"*" if line is None else line
+    if line is None or line == b"*":
+        raise sasl.Cancelled
+    return line
 
-
-_MECHANISMS: dict[str, Callable[[Session, bytes | None], Awaitable[tuple[str, str] | None]]] = {
-    "PLAIN": _plain,
-    "LOGIN": _login,
-}
 
 VERBS: dict[type, Callable[[Any, Any], Awaitable[Reply | None]]] = {
     Ehlo: ehlo,

@@ -334,7 +334,7 @@ person = _table(
     Column("pinyin", Text, nullable=False, default=""),
     Column("title", Text, nullable=False, default=""),
     Column("state", String(16), nullable=False, default="active"),
-    Column("password", Text, nullable=False, default=""),  # argon2id, encoded
+    Column("password", Text, nullable=False, default=""),  # argon2id, encoded; then perhaps a blank and the SCRAM keys
     Column("stamp", String(32), nullable=False),  # changes with password, state and unit
     Column("quota_octets", BigInteger),
     Column("created", BigInteger, nullable=False),

@@ -1,4 +1,4 @@
-"""SASL client responses of PLAIN and LOGIN, shared by SMTP and IMAP.
+"""What SASL mechanisms are made of: base64, fields, and what a mechanism may ask the server; shared by SMTP and IMAP.
 
 Invariants: whatever comes in, the outcome is a value or SyntaxProblem; an empty password and NUL inside a field never
 reach an authenticator (RFC 4513 §5.1.2: an empty password would be an anonymous bind).
@@ -10,14 +10,72 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
 
 from govmail.errors import SyntaxProblem
+from govmail.interfaces import Principal
 
 RESPONSE_OCTETS = 12_288  # base64 text of one response, RFC 4954 §4
 FIELD_OCTETS = 1024  # authzid, login, password each; RFC 4616 §2 has 255 characters
 
-LOGIN_USERNAME = b"VXNlcm5hbWU6"  # "Username:"; some clients know no other challenge
-LOGIN_PASSWORD = b"UGFzc3dvcmQ6"  # "Password:"
+
+class Cancelled(SyntaxProblem):
+    """The client has answered a challenge with "*"."""
+
+    text = "authentication cancelled"
+
+
+# -- what a mechanism knows and asks ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The connection as a mechanism sees it."""
+
+    binding: bytes = b""  # tls-server-end-point (RFC 5929 §4) where SCRAM-SHA-256-PLUS is offered, else empty
+    names: tuple[str, ...] = ()  # addresses in the client's verified certificate
+    nonce: str = field(default="", repr=False)  # the server's, fresh for each exchange; printable ASCII without ","
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """Is this the password? Answered with a Principal."""
+
+    login: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a SCRAM proof of this login is checked against. Answered with (sasl_scram.Verifier, Principal or None)."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Whose is this bearer token? `login` "": whoever it names. Answered with a Principal."""
+
+    login: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Who has one of these addresses? `login` "": they must all be one person's. Answered with a Principal."""
+
+    names: tuple[str, ...]
+    login: str
+
+
+Question = Password | Keys | Token | Certificate
+Exchange = Generator[bytes | Question, Any, Principal]
+"""A mechanism at work: see `sasl_mechanisms`."""
+
+
+# -- fields -------------------------------------------------------------------------------------------------------
 
 
 def decode_base64(line: bytes) -> bytes:

@@ -1,146 +1,176 @@
-"""The server's side of SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, as values and a state machine without I/O.
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS: the client proves that it knows the password, and the server that it knows its keys.
 
 Invariants
-- A name that has no verifier goes through the same steps with a made-up one and fails at the proof; its salt is the same each time.
-- The channel binding that the client sends is compared with this connection's own, for every GS2 flag: "n" and "y" with none, "p" with the
-  one that was agreed. "y" (the client could bind, and thinks that we cannot) fails where PLUS was offered: somebody took it from the list.
-- Proofs are compared in constant time; each machine answers one login.
+- A login without keys runs to the same point with the same messages as one with a wrong password.
+- The client's channel binding flag, its header and its data are compared octet for octet: a man in the middle who takes
+  -PLUS from the list, or brings the proof over another TLS connection, is found out (RFC 5802 §6).
+- The proof is compared in constant time; what was compared never leaves this module.
 
-RFC 5802 §5-§7 (SCRAM), RFC 7677 (SHA-256), RFC 9266 (tls-exporter), RFC 5929 §4 (tls-server-end-point).
+Of the channel bindings only tls-server-end-point is here. Python's ssl cannot export keying material, so tls-exporter
+(RFC 9266) is out of reach, and the tls-unique that it has is not safe without RFC 7627 and undefined in TLS 1.3.
+
+RFC 5802, RFC 7677 (SHA-256), RFC 5929 §4 (tls-server-end-point), RFC 4013 (SASLprep).
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stringprep
+import unicodedata
+from dataclasses import dataclass, field
 
 from govmail.errors import AuthenticationFailed, SyntaxProblem
+from govmail.interfaces import Principal
+from govmail.wire.sasl import Channel, Exchange, Keys, decode_base64, decode_login
 
-ITERATIONS = 4096  # RFC 7677 §4 asks for this at least; the argon2 hash is what protects a stolen table
+NAME = "SCRAM-SHA-256"
+END_POINT = "tls-server-end-point"
+MIN_ITERATIONS, MAX_ITERATIONS = 4096, 10_000_000  # RFC 7677 §4; a stored number beyond is rubbish
 SALT_OCTETS = 16
-NONCE_LENGTH = 256  # characters of the client's
-MESSAGE_OCTETS = 4096
+NONCE_OCTETS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What a directory keeps of a password (RFC 5802 §3). Enough to check a proof, not to make one."""
+    """What the server keeps of a password: it can check a proof with it, but not make one."""
 
     salt: bytes
     iterations: int
-    stored_key: bytes
-    server_key: bytes
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
 
-    def __repr__(self) -> str:
-        return "Verifier(...)"  # never in a log
+    def __str__(self) -> str:
+        """`SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803 §3)."""
+        salt, stored, server = (base64.b64encode(one).decode() for one in (self.salt, self.stored_key, self.server_key))
+        return f"{NAME}${self.iterations}:{salt}${stored}:{server}"
 
 
-def verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> Verifier:
-    """Takes milliseconds: not for the event loop."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+def make_verifier(password: str, salt: bytes, iterations: int) -> Verifier:
+    """RFC 5802 §3. Slow by intention. Raises SyntaxProblem for a password that SASLprep forbids."""
+    salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     return Verifier(salt, iterations, hashlib.sha256(client_key).digest(), hmac.digest(salted, b"Server Key", "sha256"))
 
 
-def decoy(key: bytes, name: str) -> Verifier:
-    """For a name that has none: the same each time, and known to nobody without `key`."""
-    made = [hmac.digest(key, f"{use}\0{name}".encode(), "sha256") for use in ("salt", "stored", "server")]
-    return Verifier(made[0][:SALT_OCTETS], ITERATIONS, made[1], made[2])
-
-
-class Server:
-    """One login: `first`, then `challenge` with the verifier of `name`, then `final`; each once, in this order."""
-
-    def __init__(self, *, plus: bool, bindings: Mapping[str, bytes]) -> None:
-        """`plus`: the client chose the mechanism with channel binding. `bindings`: this connection's, by name; empty where PLUS is not offered."""
-        self._plus = plus
-        self._bindings = bindings
-        self._gs2 = self._client_first = self._server_first = b""
-        self._binding = b""
-        self._nonce = b""
-        self._verifier: Verifier | None = None
-        self.name = ""
-
-    def first(self, message: bytes) -> None:
-        """The client's first message; sets `name`. Raises SyntaxProblem, AuthenticationFailed."""
-        if len(message) > MESSAGE_OCTETS:
-            raise SyntaxProblem("SCRAM message too long")
-        parts = message.split(b",", 2)
-        if len(parts) != 3:
-            raise SyntaxProblem("bad SCRAM message")
-        flag, authzid, bare = parts
-        self._bind(flag)
-        fields = bare.split(b",")
-        if len(fields) < 2 or not fields[0].startswith(b"n=") or not fields[1].startswith(b"r="):
-            raise SyntaxProblem("bad SCRAM message")  # also m=, which demands extensions that we do not know (§5.1)
-        self.name = _name(fields[0][2:])
-        if authzid and (not authzid.startswith(b"a=") or _name(authzid[2:]) != self.name):
-            raise AuthenticationFailed  # nobody may act for another
-        self._nonce = fields[1][2:]
-        if not 0 < len(self._nonce) <= NONCE_LENGTH or not all(33 <= octet <= 126 for octet in self._nonce):
-            raise SyntaxProblem("bad SCRAM nonce")
-        self._gs2 = flag + b"," + authzid + b","
-        self._client_first = bare
-
-    def _bind(self, flag: bytes) -> None:
-        """RFC 5802 §6."""
-        if flag.startswith(b"p="):
-            kind = flag[2:].decode("ascii", "replace")
-            if not self._plus or kind not in self._bindings:
-                raise AuthenticationFailed
-            self._binding = self._bindings[kind]
-        elif flag not in (b"n", b"y"):
-            raise SyntaxProblem("bad SCRAM message")
-        elif self._plus or (flag == b"y" and self._bindings):
-            raise AuthenticationFailed
-
-    def challenge(self, known: Verifier, nonce: bytes) -> bytes:
-        """The server's first message. `nonce`: fresh, printable, without a comma."""
-        assert self._client_first
-        assert self._verifier is None
-        self._verifier = known
-        self._nonce += nonce
-        self._server_first = b"r=%b,s=%b,i=%d" % (self._nonce, base64.b64encode(known.salt), known.iterations)
-        return self._server_first
-
-    def final(self, message: bytes) -> bytes:
-        """The server's last message, which proves to the client who we are. Raises SyntaxProblem, AuthenticationFailed."""
-        known, self._verifier = self._verifier, None
-        assert known is not None
-        if len(message) > MESSAGE_OCTETS:
-            raise SyntaxProblem("SCRAM message too long")
-        without, comma, proof_field = message.rpartition(b",p=")
-        fields = without.split(b",")
-        if not comma or len(fields) < 2 or not fields[0].startswith(b"c=") or not fields[1].startswith(b"r="):
-            raise SyntaxProblem("bad SCRAM message")
-        binding, proof = _base64(fields[0][2:]), _base64(proof_field)
-        signed = self._client_first + b"," + self._server_first + b"," + without
-        signature = hmac.digest(known.stored_key, signed, "sha256")
-        client_key = bytes(one ^ other for one, other in zip(proof, signature, strict=False))
-        proven = hmac.compare_digest(hashlib.sha256(client_key).digest(), known.stored_key) and len(proof) == len(signature)
-        bound = hmac.compare_digest(binding, self._gs2 + self._binding) and hmac.compare_digest(fields[1][2:], self._nonce)
-        if not (proven and bound):
-            raise AuthenticationFailed
-        return b"v=" + base64.b64encode(hmac.digest(known.server_key, signed, "sha256"))
-
-
-def _base64(text: bytes) -> bytes:
+def parse_verifier(text: str) -> Verifier | None:
+    """The inverse of `str`; None when it is no verifier that can be used."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise SyntaxProblem("bad base64") from error
+        name, cost, keys = text.split("$")
+        (iterations, salt), (stored, server) = cost.split(":"), keys.split(":")
+        found = Verifier(_octets(salt), int(iterations), _octets(stored), _octets(server))
+    except ValueError:
+        return None
+    whole = len(found.stored_key) == len(found.server_key) == 32 and found.salt
+    return found if name == NAME and whole and MIN_ITERATIONS <= found.iterations <= MAX_ITERATIONS else None
+
+
+def _octets(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def saslprep(text: str) -> str:
+    """RFC 4013 for stored strings. Raises SyntaxProblem for what it forbids."""
+    mapped = "".join(" " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char))
+    result = unicodedata.normalize("NFKC", mapped)
+    if not result or any(test(char) for char in result for test in _FORBIDDEN):
+        raise SyntaxProblem("text not allowed by SASLprep")
+    if any(map(stringprep.in_table_d1, result)) and (  # RFC 3454 §6: right-to-left text is all right-to-left
+        any(map(stringprep.in_table_d2, result)) or not (stringprep.in_table_d1(result[0]) and stringprep.in_table_d1(result[-1]))
+    ):
+        raise SyntaxProblem("text not allowed by SASLprep")
+    return result
+
+
+_FORBIDDEN = (
+    stringprep.in_table_a1, stringprep.in_table_c12, stringprep.in_table_c21_c22, stringprep.in_table_c3, stringprep.in_table_c4,
+    stringprep.in_table_c5, stringprep.in_table_c6, stringprep.in_table_c7, stringprep.in_table_c8, stringprep.in_table_c9,
+)  # fmt: skip
+
+
+# -- the exchange -------------------------------------------------------------------------------------------------
+
+
+def scram(channel: Channel) -> Exchange:
+    """The client does not bind. Where -PLUS is offered, one that says it would have ("y") has been lied to."""
+    return (yield from _exchange(channel, bound=False))
+
+
+def scram_plus(channel: Channel) -> Exchange:
+    return (yield from _exchange(channel, bound=True))
+
+
+def _exchange(channel: Channel, *, bound: bool) -> Exchange:
+    header, login, nonce, client_first = _parse_first((yield b""))
+    _check_flag(header, channel, bound=bound)
+    answer: tuple[Verifier, Principal | None] = yield Keys(login)
+    keys, principal = answer
+    nonce += channel.nonce
+    server_first = f"r={nonce},s={base64.b64encode(keys.salt).decode()},i={keys.iterations}".encode()
+    without_proof, binding, echoed, proof = _parse_final((yield server_first))
+    expected = header + (channel.binding if bound else b"")
+    message = b",".join((client_first, server_first, without_proof))
+    # All is compared before anything is refused.
+    good = _proves(keys, message, proof)
+    good &= hmac.compare_digest(binding, expected)
+    good &= hmac.compare_digest(echoed, nonce.encode())
+    if not good or principal is None:
+        raise AuthenticationFailed
+    signature = hmac.digest(keys.server_key, message, "sha256")
+    if (yield b"v=" + base64.b64encode(signature)):
+        raise SyntaxProblem("nothing may follow the server's signature")
+    return principal
+
+
+def _proves(keys: Verifier, message: bytes, proof: bytes) -> bool:
+    signature = hmac.digest(keys.stored_key, message, "sha256")
+    if len(proof) != len(signature):
+        return False
+    client_key = bytes(left ^ right for left, right in zip(proof, signature, strict=True))
+    return hmac.compare_digest(hashlib.sha256(client_key).digest(), keys.stored_key)
+
+
+def _check_flag(header: bytes, channel: Channel, *, bound: bool) -> None:
+    flag = header.split(b",", 1)[0]
+    if bound:
+        if flag != b"p=" + END_POINT.encode():
+            raise AuthenticationFailed(private="channel binding not supported: " + flag[:60].decode("ascii", "replace"))
+    elif flag == b"y":
+        if channel.binding:
+            raise AuthenticationFailed(private="downgrade: the client was not shown SCRAM-SHA-256-PLUS")
+    elif flag != b"n":
+        raise SyntaxProblem("channel binding needs SCRAM-SHA-256-PLUS")
+
+
+def _parse_first(message: bytes) -> tuple[bytes, str, str, bytes]:
+    """(gs2-header, login, client's nonce, client-first-message-bare)."""
+    parts = message.split(b",", 2)
+    if len(parts) < 3:
+        raise SyntaxProblem("bad SCRAM message")
+    flag, identity, bare = parts
+    fields = bare.split(b",")
+    if len(fields) < 2 or fields[0][:2] != b"n=" or fields[1][:2] != b"r=":  # also an extension (m=) that must be known
+        raise SyntaxProblem("bad SCRAM message")
+    login, nonce = _name(fields[0][2:]), fields[1][2:]
+    if identity and (identity[:2] != b"a=" or _name(identity[2:]) != login):
+        raise AuthenticationFailed(private="authorization identity differs")
+    if not 0 < len(nonce) <= NONCE_OCTETS or not all(0x21 <= octet <= 0x7E for octet in nonce):
+        raise SyntaxProblem("bad SCRAM nonce")
+    return flag + b"," + identity + b",", login, nonce.decode("ascii"), bare
 
 
 def _name(field: bytes) -> str:
-    """saslname: "=2C" is a comma, "=3D" an equals sign, and no other "=" is allowed (RFC 5802 §5.1)."""
-    plain = field.replace(b"=2C", b"").replace(b"=3D", b"")
-    if not field or b"=" in plain or b"\0" in field:
+    """saslname: "," and "=" are written =2C and =3D, nothing else is."""
+    if field.count(b"=") != field.count(b"=2C") + field.count(b"=3D"):
         raise SyntaxProblem("bad SCRAM name")
-    try:
-        return field.replace(b"=2C", b",").replace(b"=3D", b"=").decode("utf-8")
-    except UnicodeDecodeError:
-        raise SyntaxProblem("login name is not UTF-8") from None
+    return decode_login(field.replace(b"=2C", b",").replace(b"=3D", b"="))
+
+
+def _parse_final(message: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """(client-final-message-without-proof, channel binding, nonce, proof)."""
+    without_proof, mark, proof = message.rpartition(b",p=")
+    fields = without_proof.split(b",")
+    if not mark or len(fields) < 2 or fields[0][:2] != b"c=" or fields[1][:2] != b"r=":
+        raise SyntaxProblem("bad SCRAM message")
+    return without_proof, decode_base64(fields[0][2:]), fields[1][2:], decode_base64(proof)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from govmail.config import Limits
-from govmail.errors import BadAddress, SyntaxProblem
+from directory import tokens
+from govmail.config import Issuer, Limits
+from govmail.errors import AuthenticationFailed, BadAddress, SyntaxProblem
 from govmail.imap.verbs import VERBS
+from govmail.interfaces import Principal
 from govmail.mail import transfer
 from govmail.mail.address import Address
 from govmail.mail.addresses import parse_addresses
@@ -31,7 +33,7 @@ from govmail.mail.header import (
 )
 from govmail.mail.mime import digest_message, dump, load, section
 from govmail.mail.text import decode_words, fold, html_text, preview
-from govmail.wire import sasl
+from govmail.wire import sasl, sasl_mechanisms
 from govmail.wire.imap import commands, numset, responses, utf7
 from govmail.wire.imap.fetch import parse_items
 from govmail.wire.imap.framer import Event, Fatal, Framer, MessageLiteral, Piece
@@ -39,6 +41,9 @@ from govmail.wire.imap.parser import parse_start
 from govmail.wire.imap.pattern import Pattern
 from govmail.wire.imap.search import parse_keys, print_key
 from govmail.wire.imap.tokens import Tokens
+from govmail.wire.sasl import Channel, Keys
+from govmail.wire.sasl_mechanisms import Means
+from govmail.wire.sasl_scram import Verifier
 from govmail.wire.smtp import BadCommand, parse_command, print_command
 from govmail.wire.smtp_data import DataDecoder, LineEnds
 from tests.corpus import chinese
@@ -225,6 +230,32 @@ def check_sasl(data: bytes) -> None:
     assert fields[1] and fields[2] and not any("\0" in field for field in fields)
 
 
+def read_exchange(data: bytes) -> object:
+    """Each mechanism is told these lines."""
+    reached = []
+    for name in sasl_mechanisms.MECHANISMS:
+        exchange = sasl_mechanisms.start(name, EVERYTHING, Channel(b"certificate", ("a@jx.example",), "nonce"))
+        assert exchange is not None
+        lines = data.split(b"\n")
+        try:
+            event = next(exchange)
+            while True:
+                if isinstance(event, bytes):
+                    event = exchange.send(lines.pop(0) if lines else b"")
+                elif isinstance(event, Keys):
+                    event = exchange.send((Verifier(b"salt", 4096, b"s" * 32, b"k" * 32), FUZZER))
+                else:
+                    event = exchange.throw(AuthenticationFailed())
+        except (SyntaxProblem, AuthenticationFailed) as error:
+            reached.append(type(error))
+    assert len(reached) == len(sasl_mechanisms.MECHANISMS), "somebody got in"
+    return reached
+
+
+def read_token(data: bytes) -> object:
+    return tokens.check(data.decode("latin-1"), tokens.read_keys(_JWKS), Issuer(issuer="i", audience="a", jwks_file="k"), 0)
+
+
 def check_address(data: bytes) -> None:
     address = Address.parse(data.decode("utf-8", "surrogateescape"))
     assert Address.parse(str(address)) == address
@@ -333,6 +364,14 @@ _SMTP_WORDS = [b" ", b"<", b">", b"@", b"[", b"]", b"+", b"+2B", b"=", b"\t", b"
 
 _KEYS = [b"SUBJECT x UNSEEN", b"OR NOT 1:* (SINCE 1-Jan-2027 LARGER 3)", b"CHARSET GBK TEXT {4}\r\n\xd6\xd0\xb9\xfa", b'HEADER X-A "" UID 5:* KEYWORD a', b"NEW", b"UNKEYWORD $x OLD"]
 
+EVERYTHING = Means(True, True, True, True)
+FUZZER = Principal("id", "a", "unit", ("a@jx.example",))
+_RESPONSES = [
+    b"n,,n=user,r=abc\nc=biws,r=abcnonce,p=AAAA", b"p=tls-server-end-point,,n=a=2Cb,r=abc\nc=biws,r=abcnonce,p=AAAA", b"\0a\0b",
+    b"a@jx.example\nsecret", b"n,a=a@jx.example,\x01auth=Bearer x.y.z\x01\x01\n\x01", b"user=a\x01auth=Bearer x\x01\x01\n", b"",
+]  # fmt: skip
+_JWKS = b'{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+
 TARGETS = {
     target.name: target
     for target in (
@@ -345,6 +384,8 @@ TARGETS = {
         Target("smtp-command", parse_command, check_smtp_command, _SMTP, _SMTP_WORDS, (BadCommand,)),
         Target("smtp-data", lambda data: decode_data([data], normalise=True), check_smtp_data, [*_MESSAGES, b"a\r\n.\r\nNOOP\r\n", b"\r\n..\r\n.\n.\r.\r\n"], [b"\r\n", b"\r", b"\n", b".", b"\r\n.\r\n", b"\0"]),
         Target("sasl", read_sasl, check_sasl, [base64.b64encode(b"\0a\0b"), b"=", base64.b64encode("张三\0张三\0密码".encode())], [b"=", b"AA", b"A", b"\n", b"\xff"], (SyntaxProblem,)),
+        Target("sasl-exchange", read_exchange, read_exchange, _RESPONSES, [b",", b"=", b"n,,", b"y,,", b"p=tls-server-end-point,,", b"\x01", b"\0", b"\n", b"r=", b"c=biws", b",p=", b"auth=Bearer "]),
+        Target("jwt", read_token, lambda data: None, [b"eyJhbGciOiJFUzI1NiJ9.e30.AAAA", b"eyJhbGciOiJub25lIn0.e30."], [b".", b"e30", b"W10", b"=", b"A", b"\xff"], (AuthenticationFailed,)),
         Target("address", lambda data: Address.parse(data.decode("utf-8", "surrogateescape")), check_address, [b"a@b.example", "张三@江西.example".encode(), b'"a\\"b"@[IPv6:::1]', b"A.b+c@XN--FIQS8S"], _SMTP_WORDS, (BadAddress,)),
         Target("mime", lambda data: digest_message(data, limits=LIMITS), check_mime, _MESSAGES, _MAIL_WORDS),
         Target("header", lambda data: [Header(data, LIMITS).subject, Header(data, LIMITS).addresses(b"to"), select(data, frozenset((b"to",)))], check_header, _FIELDS, _MAIL_WORDS),

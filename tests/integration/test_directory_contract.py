@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from directory.issuers import Issuers
 from directory.ldap import LdapDirectory
 from directory.ldap.pool import Link, Server
 from directory.local import LocalDirectory
 from directory.model import DirectoryService, NewPerson, NewUnit, Person, Unit, new_id
 from directory.passwords import PasswordAuthenticator, PasswordPool
+from directory.proofs import DirectoryProofs
 from govmail.config import DirectoryTable, Limits
 from govmail.errors import (
     AuthenticationFailed,
@@ -31,6 +33,7 @@ from govmail.interfaces import PersonState
 from govmail.mail.address import Address
 from govmail.store import accounts, ledger
 from govmail.store.database import Database
+from govmail.wire.sasl_scram import make_verifier
 from tests.kit.postgres import PostgresServer, running_postgres
 from tests.kit.slapd import Slapd
 
@@ -686,6 +689,51 @@ async def test_login_with_any_address_and_the_memory_of_it_ends_with_every_chang
     with pytest.raises(AuthenticationFailed):
         await login.authenticate("zhangsan@jx.example", "other horse", "192.0.2.1")
     await pool.close()
+
+
+async def test_scram_keys_are_made_with_the_password_and_go_with_it(world: World) -> None:
+    directory = world.directory
+    pool = PasswordPool(cores=1, memory_kib=64, passes=1, scram_iterations=4096)
+    proofs = DirectoryProofs(directory, Issuers((), Path("/nonexistent")), b"k" * 32, scram_iterations=4096)
+    hashes = [await pool.hash(password) for password in ("correct horse", "other horse")]
+    person = await world.person("张三", "zhangsan@jx.example", password_hash=hashes[0], aliases=(Address.parse("zs@jx.example"),))
+    for made, password in zip(hashes, ("correct horse", "other horse"), strict=True):
+        await directory.set_password(person.person_id, made)
+        found = await directory.credentials(person.primary)
+        assert found is not None
+        assert found.password_hash == made
+        assert await pool.verify(password, found.password_hash)
+        for name in ("ZhangSan@jx.example", "zs@jx.example"):
+            keys, principal = await proofs.keys(name)
+            assert principal is not None
+            assert principal.directory_id == person.person_id
+            assert keys == make_verifier(password, keys.salt, 4096)
+    # What is stored opens nothing by itself.
+    for stored in (hashes[1], hashes[1].partition(" ")[2], "{SCRAM}" + hashes[1].partition(" ")[2]):
+        assert not await directory.bind(person.person_id, stored)
+    await directory.set_state(person.person_id, PersonState.DISABLED)
+    assert (await proofs.keys("zhangsan@jx.example"))[1] is None
+    with pytest.raises(AuthenticationFailed):
+        await proofs.certificate(("zhangsan@jx.example",), "")
+    await directory.set_state(person.person_id, PersonState.ACTIVE)
+    assert (await proofs.certificate(("zhangsan@jx.example", "ZS@jx.example"), "zs@jx.example")).directory_id == person.person_id
+    await directory.set_password(person.person_id, hashes[0].partition(" ")[0])  # by somebody who makes no keys
+    assert (await proofs.keys("zhangsan@jx.example"))[1] is None
+    await pool.close()
+
+
+async def test_nobody_learns_from_scram_who_is_there(world: World) -> None:
+    proofs = DirectoryProofs(world.directory, Issuers((), Path("/nonexistent")), b"k" * 32, scram_iterations=4096)
+    await world.person("张三", "zhangsan@jx.example")
+    salts = set()
+    for name in ("zhangsan@jx.example", "nobody@jx.example", "no address"):
+        keys, principal = await proofs.keys(name)
+        assert principal is None
+        assert (keys.iterations, len(keys.salt)) == (4096, 16)
+        assert (await proofs.keys(name))[0] == keys
+        salts.add(keys.salt)
+    assert len(salts) == 3
+    assert (await proofs.keys("NoBody@jx.example"))[0].salt in salts
 
 
 # -- an LDAP server that goes away --------------------------------------------------------------------------------

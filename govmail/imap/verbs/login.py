@@ -3,24 +3,28 @@
 Invariants: no password is accepted in clear unless the listener allows it; a refusal never tells whether the login
 exists; failures cost time and, after a few, the connection.
 
-RFC 3501 §6.2.2, §6.2.3; RFC 4959 (SASL-IR); RFC 4616 (PLAIN); RFC 8437 (UNAUTHENTICATE).
+RFC 3501 §6.2.2, §6.2.3; RFC 4959 (SASL-IR); RFC 8437 (UNAUTHENTICATE). The mechanisms stand in `wire.sasl_mechanisms`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from govmail.errors import AuthenticationFailed, LimitReached, SyntaxProblem
+from govmail.errors import AuthenticationFailed, LimitReached
 from govmail.imap import status
 from govmail.imap.state import Disconnected, Result
+from govmail.login import Login, channel_of
 from govmail.store import accounts
-from govmail.wire import sasl
+from govmail.wire import sasl, sasl_mechanisms
 from govmail.wire.imap import commands
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
+    from govmail.interfaces import Principal
 
 log = structlog.get_logger()
 
@@ -30,42 +34,42 @@ IN_CLEAR = Result(b"NO", "use TLS first", b"PRIVACYREQUIRED")
 async def login(session: Session, command: commands.Login, tag: bytes) -> Result:
     if not session.may_login:
         return IN_CLEAR
-    return await _enter(session, sasl.decode_login(command.login), sasl.decode_password(command.password))
+    attempt = _attempt(session)
+    return await _enter(session, attempt, attempt.password(sasl.decode_login(command.login), sasl.decode_password(command.password)))
 
 
 async def authenticate(session: Session, command: commands.Authenticate, tag: bytes) -> Result:
     if not session.may_login:
         return IN_CLEAR
-    if command.mechanism == "PLAIN":
-        response = command.initial if command.initial is not None else await _ask(session, b"")
-        identity, name, password = sasl.decode_plain(sasl.decode_base64(response))
-        if identity not in ("", name):
-            raise AuthenticationFailed  # nobody may act for another
-        return await _enter(session, name, password)
-    if command.mechanism == "LOGIN":
-        first = command.initial if command.initial is not None else await _ask(session, sasl.LOGIN_USERNAME)
-        name = sasl.decode_login(sasl.decode_base64(first))
-        return await _enter(session, name, sasl.decode_password(sasl.decode_base64(await _ask(session, sasl.LOGIN_PASSWORD))))
-    return Result(b"NO", "mechanism not supported", b"CANNOT")
+    means, proofs = session.port.means, session.server.proofs
+    exchange = sasl_mechanisms.start(command.mechanism, means, channel_of(means, proofs, session.transport.get_extra_info("ssl_object")))
+    if exchange is None:
+        return Result(b"NO", "mechanism not supported", b"CANNOT")
+    attempt = _attempt(session)
+    return await _enter(session, attempt, attempt.run(exchange, command.initial, partial(_ask, session)))
+
+
+def _attempt(session: Session) -> Login:
+    return Login(session.server.authenticator, session.server.proofs, session.peer)
 
 
 async def _ask(session: Session, challenge: bytes) -> bytes:
     session.write(b"+ " + challenge + b"\r\n")
     response = await session.line(sasl.RESPONSE_OCTETS)
     if response == b"*":
-        raise SyntaxProblem("authentication cancelled")  # RFC 3501 §6.2.2: BAD
+        raise sasl.Cancelled  # RFC 3501 §6.2.2: BAD
     return response
 
 
-async def _enter(session: Session, name: str, password: str) -> Result:
+async def _enter(session: Session, attempt: Login, authenticated: Awaitable[Principal]) -> Result:
     server = session.server
     try:
-        principal = await server.authenticator.authenticate(name, password, session.peer)
+        principal = await authenticated
         account = await server.database.read(accounts.find, principal.directory_id)
         if account is not None and account.suspended:
             raise AuthenticationFailed
     except AuthenticationFailed:
-        await _failed(session, name)
+        await _failed(session, attempt.name)
         raise
     if account is None or account.quota_octets != principal.quota_octets:
         account = await server.database.write(accounts.limit, principal.directory_id, principal.quota_octets, now=server.now())

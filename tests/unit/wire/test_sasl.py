@@ -40,11 +40,6 @@ def test_base64() -> None:
             sasl.decode_base64(bad)
 
 
-def test_login_example_challenges() -> None:
-    assert sasl.decode_base64(sasl.LOGIN_USERNAME) == b"Username:"
-    assert sasl.decode_base64(sasl.LOGIN_PASSWORD) == b"Password:"
-
-
 @given(st.binary(max_size=300))
 def test_nothing_but_syntax_problem(response: bytes) -> None:
     try:
