@@ -56,6 +56,8 @@ def channel_of(means: Means, proofs: Proofs | None, tls: Any) -> Channel:
 
 
 def _names(tls: Any) -> tuple[str, ...]:
+    if tls.session_reused:  # the certificate was verified then, not now: it may have been revoked since
+        return ()
     # getpeercert is empty for a certificate that was not verified; rfc822Name as in RFC 5280 §4.2.1.6
     certificate = tls.getpeercert() or {}
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "email"]

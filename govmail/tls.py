@@ -20,7 +20,7 @@ from govmail.imap.server import make_tls_context
 
 log = structlog.stdlib.get_logger("govmail.tls")
 
-REREAD_SECONDS = 60.0
+REREAD_SECONDS = 5.0
 
 
 def make_contexts(config: Config, data_dir: Path) -> dict[str, ssl.SSLContext]:
@@ -46,8 +46,8 @@ def ask_for_certificates(context: ssl.SSLContext, listener: Listener, data_dir: 
     if listener.client_crl_file:
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         files.append(data_dir / listener.client_crl_file)
-    # A session begun before a revocation must not bring the certificate in again. TLS 1.2 may still resume by session
-    # id for the five minutes of OpenSSL's own cache, which Python cannot switch off.
+    # A session begun before a revocation must not bring the certificate in again. Python cannot switch off OpenSSL's cache
+    # of TLS 1.2 sessions; what is resumed from there has no certificate for `govmail.login`.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     for file in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -322,6 +323,31 @@ async def test_client_certificates(world: World, protocol: str, version: str) ->
     world.revoked.read_again()
     await refused(lambda: external(mine))
     assert await external(world.authority.issue(LOGIN, file="f.pem")[0]) == "ok"
+
+
+async def test_a_resumed_tls_session_does_not_bring_the_certificate_again(world: World) -> None:
+    certificate, _ = world.authority.issue(LOGIN)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate)
+
+    def log_in(session: ssl.SSLSession | None) -> tuple[bytes, bool | None, ssl.SSLSession | None]:
+        where = ("127.0.0.1", world.ports["imap-full"])
+        with socket.create_connection(where, 20) as plain, context.wrap_socket(plain, session=session) as link, link.makefile("rb") as lines:
+            assert b"ready" in lines.readline()
+            link.sendall(b"x AUTHENTICATE EXTERNAL =\r\n")
+            answer = lines.readline()[:4], link.session_reused, link.session
+            link.sendall(b"y LOGOUT\r\n")
+            while lines.readline():  # to the end: a connection that breaks off takes its session with it
+                pass
+            link.unwrap()
+            return answer
+
+    answer, reused, session = await asyncio.to_thread(log_in, None)
+    assert (answer, reused) == (b"x OK", False)
+    answer, reused, _ = await asyncio.to_thread(log_in, session)
+    assert (answer, reused) == (b"x NO", True)
 
 
 def _stranger(world: World) -> Path:
