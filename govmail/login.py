@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from govmail.config import Listener
 from govmail.errors import AuthenticationFailed, SyntaxProblem
 from govmail.interfaces import Authenticator, Principal
-from govmail.wire import sasl
+from govmail.wire import sasl, sasl_mechanisms
 from govmail.wire.sasl import Certificate, Channel, Exchange, Keys, Password, Question, Token
 from govmail.wire.sasl_mechanisms import Means
 from govmail.wire.sasl_scram import Verifier
@@ -48,11 +48,12 @@ def means_of(listener: Listener, proofs: Proofs | None) -> Means:
     return Means(proofs.scram, listener.channel_binding and bool(proofs.end_point), proofs.bearer, bool(listener.client_ca_file))
 
 
-def channel_of(means: Means, proofs: Proofs | None, tls: Any) -> Channel:
-    """`tls`: the connection's ssl object, None in clear."""
-    binding = proofs.end_point if proofs is not None and means.binding and tls is not None else b""
-    names = _names(tls) if means.certificate and tls is not None else ()
-    return Channel(binding, names, secrets.token_urlsafe(24))
+def begin(mechanism: str, means: Means, proofs: Proofs | None, tls: Any) -> Exchange | None:
+    """The mechanism at work on this connection; None when it is not offered here. `tls`: its ssl object, None in clear."""
+    here = means if tls is not None else means.in_clear
+    binding = proofs.end_point if proofs is not None and here.binding else b""
+    names = _names(tls) if here.certificate else ()
+    return sasl_mechanisms.start(mechanism, here, Channel(binding, names, secrets.token_urlsafe(24)))
 
 
 def _names(tls: Any) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from govmail.imap.state import ANY, LOGGED_IN, State
-from govmail.wire.sasl_mechanisms import MECHANISMS, NO_MEANS, Means
+from govmail.wire.sasl_mechanisms import MECHANISMS, NO_MEANS, Means, Mechanism
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def _always(_offer: Offer) -> bool:
     return True
 
 
-def _mechanism(name: str) -> Callable[[Offer], bool]:
-    return lambda offer: offer.secure and MECHANISMS[name].fits(offer.means)
+def _mechanism(mechanism: Mechanism) -> Callable[[Offer], bool]:
+    return lambda offer: offer.secure and mechanism.fits(offer.means)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,7 @@ CAPABILITIES = (
     Capability("ENABLE", "RFC 5161 §3.1", "scripts/imap/enable.txt", ANY),
     Capability("STARTTLS", "RFC 3501 §6.2.1", "unit/imap/test_sessions.py", FRESH, lambda offer: offer.starttls and not offer.tls),
     Capability("LOGINDISABLED", "RFC 3501 §6.2.3", "unit/imap/test_sessions.py", FRESH, lambda offer: not offer.secure),
-    Capability("AUTH=EXTERNAL", "RFC 4422 §A", "unit/test_login.py", FRESH, _mechanism("EXTERNAL")),
-    Capability("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677 §3", "unit/test_login.py", FRESH, _mechanism("SCRAM-SHA-256-PLUS")),
-    Capability("AUTH=SCRAM-SHA-256", "RFC 7677 §3", "unit/test_login.py", FRESH, _mechanism("SCRAM-SHA-256")),
-    Capability("AUTH=OAUTHBEARER", "RFC 7628 §3", "unit/test_login.py", FRESH, _mechanism("OAUTHBEARER")),
-    Capability("AUTH=XOAUTH2", "RFC 7628 §1", "unit/test_login.py", FRESH, _mechanism("XOAUTH2")),
-    Capability("AUTH=PLAIN", "RFC 4616 §2", "scripts/imap/authenticate.txt", FRESH, _mechanism("PLAIN")),
-    Capability("AUTH=LOGIN", "RFC 3501 §6.2.2", "scripts/imap/authenticate.txt", FRESH, _mechanism("LOGIN")),
+    *(Capability(f"AUTH={name}", one.rfc, "unit/test_login.py", FRESH, _mechanism(one)) for name, one in MECHANISMS.items()),
     Capability("CREATE-SPECIAL-USE", "RFC 6154 §3", "scripts/imap/mailboxes.txt"),
     Capability("LIST-EXTENDED", "RFC 5258 §3", "scripts/imap/list.txt"),
     Capability("LIST-STATUS", "RFC 5819 §2", "scripts/imap/list.txt"),

@@ -21,12 +21,12 @@ from govmail.errors import (
     MessageTooBig,
     OverQuota,
 )
-from govmail.login import Login, channel_of
+from govmail.login import Login, begin
 from govmail.mail.address import Address
 from govmail.mail.envelope import Body, Recipient
 from govmail.smtp import policy, replies
 from govmail.smtp.intake import Intake
-from govmail.wire import sasl, sasl_mechanisms
+from govmail.wire import sasl
 from govmail.wire.smtp import (
     Auth,
     Bdat,
@@ -230,8 +230,8 @@ async def auth(session: Session, command: Auth) -> Reply:
         return replies.TLS_FOR_LOGIN
     if session.helo is None:
         return replies.HELLO_FIRST
-    means, proofs = session.means, session.services.proofs
-    exchange = sasl_mechanisms.start(command.mechanism, means, channel_of(means, proofs, session.wire.tls_object))
+    proofs = session.services.proofs
+    exchange = begin(command.mechanism, session.means, proofs, session.wire.tls_object)
     if exchange is None:
         return replies.UNKNOWN_MECHANISM
     attempt = Login(session.services.authenticator, proofs, session.wire.peer_ip)

@@ -134,7 +134,7 @@ def _proves(keys: Verifier, message: bytes, proof: bytes) -> bool:
 def _check_flag(header: bytes, channel: Channel, *, bound: bool) -> None:
     flag = header.split(b",", 1)[0]
     if bound:
-        if flag != b"p=" + END_POINT.encode():
+        if flag != b"p=" + END_POINT.encode() or not channel.binding:
             raise AuthenticationFailed(private="channel binding not supported: " + flag[:60].decode("ascii", "replace"))
     elif flag == b"y":
         if channel.binding:

@@ -90,7 +90,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         listener=tuple(
             Listener(
                 name=f"{protocol}-{kind}", protocol=protocol, port=0, tls=how,
-                allow_plain_login=kind == "clear", channel_binding=full,
+                allow_plain_login=kind == "clear", channel_binding=full or kind == "clear",
                 client_ca_file=authority.file.name if full else "", client_crl_file=authority.crl.name if full else "",
             )
             for protocol in ("imap", "submission")
@@ -235,6 +235,9 @@ async def test_scram(world: World, protocol: str) -> None:
         assert await talk.scram(LOGIN, "wrong") == "no"
         assert await talk.scram("nobody@jx.example", PASSWORD) == "no"
         assert await talk.scram("ZS@jx.example", PASSWORD, header=b"y,,") == "ok"
+    async with Talk(world.ports, protocol, "clear") as talk:
+        assert await talk.scram(LOGIN, PASSWORD, header=b"p=tls-server-end-point,,", plus=True) == "no"
+        assert await talk.scram(LOGIN, PASSWORD, header=b"y,,") == "ok"
     async with Talk(world.ports, protocol, "full") as talk:
         assert await talk.scram(LOGIN, PASSWORD, header=b"y,,") == "no"  # it must have seen -PLUS
         assert await talk.scram(LOGIN, PASSWORD) == "ok"

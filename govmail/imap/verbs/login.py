@@ -17,9 +17,9 @@ import structlog
 from govmail.errors import AuthenticationFailed, LimitReached
 from govmail.imap import status
 from govmail.imap.state import Disconnected, Result
-from govmail.login import Login, channel_of
+from govmail.login import Login, begin
 from govmail.store import accounts
-from govmail.wire import sasl, sasl_mechanisms
+from govmail.wire import sasl
 from govmail.wire.imap import commands
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ async def login(session: Session, command: commands.Login, tag: bytes) -> Result
 async def authenticate(session: Session, command: commands.Authenticate, tag: bytes) -> Result:
     if not session.may_login:
         return IN_CLEAR
-    means, proofs = session.port.means, session.server.proofs
-    exchange = sasl_mechanisms.start(command.mechanism, means, channel_of(means, proofs, session.transport.get_extra_info("ssl_object")))
+    tls = session.transport.get_extra_info("ssl_object")
+    exchange = begin(command.mechanism, session.port.means, session.server.proofs, tls)
     if exchange is None:
         return Result(b"NO", "mechanism not supported", b"CANNOT")
     attempt = _attempt(session)

@@ -102,6 +102,11 @@ def test_plus_takes_no_other_binding(flag: bytes) -> None:
         begin(flag + b"n=user,r=abc", PLUS, scram_plus)
 
 
+def test_plus_without_anything_to_bind_to_is_refused() -> None:
+    with pytest.raises(AuthenticationFailed):
+        begin(b"p=tls-server-end-point,,n=user,r=abc", Channel(nonce=SERVER_NONCE), scram_plus)
+
+
 @pytest.mark.parametrize("change", ["password", "nonce", "salt", "keys"])
 def test_nobody_gets_in(change: str) -> None:
     bare = b"n=user,r=abc"
