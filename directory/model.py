@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from govmail.interfaces import PersonState, Resolution
+from govmail.interfaces import PersonState, Principal, Resolution
 from govmail.mail.address import Address
 
 Progress = Callable[[int, int | None], None]
@@ -100,6 +100,12 @@ class Person:
 def limit_of(quota_octets: int | None, default: int) -> int | None:
     """What the mailboxes of somebody with this quota may hold, in octets; None = no limit. `default`: `DirectoryTable.quota_octets`."""
     return (default if quota_octets is None else quota_octets) or None
+
+
+def principal_of(person: Person, default: int) -> Principal:
+    """The person once logged in. `default`: as for `limit_of`."""
+    keys = tuple(one.key for one in person.addresses)
+    return Principal(person.person_id, person.name, person.unit_id, keys, limit_of(person.quota_octets, default))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import structlog
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from directory.model import Credentials, DirectoryService, Progress, limit_of
+from directory.model import Credentials, DirectoryService, Progress, principal_of
 from directory.throttle import Throttle
 from govmail.config import DirectoryTable, Limits, read_secret
 from govmail.errors import (
@@ -226,9 +226,7 @@ class PasswordAuthenticator:
             self.throttle.undo(attempt)
             raise
         self.throttle.succeeded(attempt)
-        person = found.person
-        quota = limit_of(person.quota_octets, self._config.quota_octets)
-        return Principal(person.person_id, person.name, person.unit_id, tuple(one.key for one in person.addresses), quota)
+        return principal_of(found.person, self._config.quota_octets)
 
     async def _prove(self, found: Credentials, password: str, now: int) -> None:
         """Whether it is the password, from memory where that knows it. Raises AuthenticationFailed."""

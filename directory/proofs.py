@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from directory.issuers import Issuers
-from directory.model import DirectoryService, Person
+from directory.model import DirectoryService, principal_of
+from govmail.config import DirectoryTable
 from govmail.errors import AuthenticationFailed, BadAddress
 from govmail.interfaces import Clock, PersonState, Principal, utc_now
 from govmail.mail.address import Address
@@ -31,17 +32,17 @@ class DirectoryProofs:
     """`govmail.login.Proofs`."""
 
     def __init__(
-        self, directory: DirectoryService, issuers: Issuers, key: bytes, *,
-        scram_iterations: int = 0, end_point: bytes = b"", clock: Clock = utc_now,
+        self, directory: DirectoryService, issuers: Issuers, key: bytes, config: DirectoryTable, *, end_point: bytes = b"", clock: Clock = utc_now,
     ) -> None:
-        """`key`: see `passwords.load_key`. `scram_iterations`: as passwords are set with; 0: no SCRAM here."""
-        self.scram = scram_iterations > 0
+        """`key`: see `passwords.load_key`."""
+        self.scram = config.scram_iterations > 0
         self.bearer = bool(issuers)
         self.end_point = end_point
         self._directory = directory
         self._issuers = issuers
         self._key = hmac.digest(key, b"SCRAM decoys", "sha256")
-        self._iterations = scram_iterations
+        self._iterations = config.scram_iterations
+        self._quota_octets = config.quota_octets
         self._clock = clock
 
     async def keys(self, login: str) -> tuple[Verifier, Principal | None]:
@@ -54,7 +55,7 @@ class DirectoryProofs:
         verifier = parse_verifier(found.password_hash.partition(" ")[2]) if found else None
         if found is None or verifier is None:
             return self._decoy(address.key), None
-        return verifier, principal_of(found.person) if found.person.state is PersonState.ACTIVE else None
+        return verifier, principal_of(found.person, self._quota_octets) if found.person.state is PersonState.ACTIVE else None
 
     def _decoy(self, login: str) -> Verifier:
         octets = hmac.digest(self._key, login.encode("utf-8", "replace"), hashlib.sha512)
@@ -80,11 +81,7 @@ class DirectoryProofs:
             found = await self._directory.credentials(Address.parse(name))
         except BadAddress:
             return None
-        return principal_of(found.person) if found and found.person.state is PersonState.ACTIVE else None
-
-
-def principal_of(person: Person) -> Principal:
-    return Principal(person.person_id, person.name, person.unit_id, tuple(one.key for one in person.addresses))
+        return principal_of(found.person, self._quota_octets) if found and found.person.state is PersonState.ACTIVE else None
 
 
 def end_point_of(certificate: Path) -> bytes:

@@ -108,7 +108,7 @@ async def build(config: Config, data_dir: Path) -> Parts:
     key = load_key(secrets_dir(data_dir) / "login-memory")
     authenticator = PasswordAuthenticator(people, database, hasher, key, config.directory, clock=clock, throttle=Throttle(limits))
     proofs = DirectoryProofs(
-        people, Issuers(config.issuer, data_dir), key, scram_iterations=config.directory.scram_iterations,
+        people, Issuers(config.issuer, data_dir), key, config.directory,
         end_point=await asyncio.to_thread(_end_point, config, data_dir), clock=clock,
     )  # fmt: skip
     chain = filter_chain.build(config, data_dir)

@@ -694,7 +694,7 @@ async def test_login_with_any_address_and_the_memory_of_it_ends_with_every_chang
 async def test_scram_keys_are_made_with_the_password_and_go_with_it(world: World) -> None:
     directory = world.directory
     pool = PasswordPool(cores=1, memory_kib=64, passes=1, scram_iterations=4096)
-    proofs = DirectoryProofs(directory, Issuers((), Path("/nonexistent")), b"k" * 32, scram_iterations=4096)
+    proofs = DirectoryProofs(directory, Issuers((), Path("/nonexistent")), b"k" * 32, DirectoryTable(scram_iterations=4096, quota_octets=7))
     hashes = [await pool.hash(password) for password in ("correct horse", "other horse")]
     person = await world.person("张三", "zhangsan@jx.example", password_hash=hashes[0], aliases=(Address.parse("zs@jx.example"),))
     for made, password in zip(hashes, ("correct horse", "other horse"), strict=True):
@@ -706,7 +706,7 @@ async def test_scram_keys_are_made_with_the_password_and_go_with_it(world: World
         for name in ("ZhangSan@jx.example", "zs@jx.example"):
             keys, principal = await proofs.keys(name)
             assert principal is not None
-            assert principal.directory_id == person.person_id
+            assert (principal.directory_id, principal.quota_octets) == (person.person_id, 7)
             assert keys == make_verifier(password, keys.salt, 4096)
     # What is stored opens nothing by itself.
     for stored in (hashes[1], hashes[1].partition(" ")[2], "{SCRAM}" + hashes[1].partition(" ")[2]):
@@ -723,7 +723,7 @@ async def test_scram_keys_are_made_with_the_password_and_go_with_it(world: World
 
 
 async def test_nobody_learns_from_scram_who_is_there(world: World) -> None:
-    proofs = DirectoryProofs(world.directory, Issuers((), Path("/nonexistent")), b"k" * 32, scram_iterations=4096)
+    proofs = DirectoryProofs(world.directory, Issuers((), Path("/nonexistent")), b"k" * 32, DirectoryTable(scram_iterations=4096, quota_octets=7))
     await world.person("张三", "zhangsan@jx.example")
     salts = set()
     for name in ("zhangsan@jx.example", "nobody@jx.example", "no address"):

@@ -27,7 +27,7 @@ from directory.passwords import PasswordAuthenticator, PasswordPool
 from directory.proofs import DirectoryProofs, end_point_of
 from govmail import app, config, datadir, tls
 from govmail.bus import LocalBus
-from govmail.config import BadConfig, Config, Issuer, Limits, Listener
+from govmail.config import BadConfig, Config, DirectoryTable, Issuer, Limits, Listener
 from govmail.control import context_of
 from govmail.delivery.budget import Budget
 from govmail.delivery.full import FullMailboxes
@@ -103,7 +103,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     authenticator = PasswordAuthenticator(directory, database, pool, b"k" * 32, settings.directory, clock=clock)
     end_point = end_point_of(tmp_path / "tls/cert.pem")
     proofs = DirectoryProofs(
-        directory, Issuers(settings.issuer, tmp_path), b"k" * 32, scram_iterations=4096, end_point=end_point, clock=clock
+        directory, Issuers(settings.issuer, tmp_path), b"k" * 32, DirectoryTable(scram_iterations=4096), end_point=end_point, clock=clock
     )
     bus, budget = LocalBus(), Budget(LIMITS.inflight_octets)
     imap = ImapServer(settings, database, authenticator, bus, proofs=proofs, clock=clock)
