@@ -184,7 +184,7 @@ class ScanRequest:
     origin: Origin
     queue_id: str
     sign: bool = False  # outgoing mail of a login: rspamd is to sign it
-    digest: bytes = b""  # SHA-256 of those bytes: what antivirus verdicts are shared by; empty: they are not
+    digest: bytes = b""  # names those bytes: what antivirus verdicts are shared by; empty: they are not
 
 
 class Filter(Protocol):

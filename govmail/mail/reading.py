@@ -53,7 +53,6 @@ class Reading(msgspec.Struct, frozen=True, array_like=True):
     text: bytes  # zstd of the folded text: header, NUL, text parts
     text_complete: bool
     signature: bytes
-    octets_digest: bytes  # SHA-256 of the message as it was read
     body_digest: bytes  # SHA-256 of what follows the header
     packed: bytes | None
     codec: str
@@ -72,17 +71,16 @@ class Reading(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def digest(self) -> bytes:
-        """Names the message: equal for equal octets."""
+        """Names the message: equal for equal octets, and for no others."""
         return hashlib.sha256(self.body_digest + self.header).digest()
 
 
 def read(message: Message, limits: Bound) -> Reading:
     """Read a message once. Blocks on a spooled one; raises OSError only."""
     digest = digest_message(message, limits=limits)
-    whole, body = hashlib.sha256(digest.header), hashlib.sha256()
+    body = hashlib.sha256()
     kept: list[bytes] | None = [] if digest.body_size <= COMPRESS_RATIO * limits.blob_inline_octets else None
     for chunk in message.chunks(digest.header_size):
-        whole.update(chunk)
         body.update(chunk)
         if kept is not None:
             kept.append(chunk)
@@ -90,7 +88,7 @@ def read(message: Message, limits: Bound) -> Reading:
     return Reading(
         digest.header, digest.body_size, digest.parts, digest.envelope, digest.bodystructure, digest.body_form, digest.preview,
         digest.sent_date, digest.ambiguity, _pack_text(digest.text), digest.text_complete, make_signature(digest.text),
-        whole.digest(), body.digest(), packed, codec,
+        body.digest(), packed, codec,
     )  # fmt: skip
 
 

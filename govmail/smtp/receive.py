@@ -148,7 +148,7 @@ class Receiver:
         await self._off_loop(draft.settle, draft.message.size)
 
         sign = principal is not None
-        request = ScanRequest(draft.message, envelope, origin, queue_id, sign=sign, digest=arrived.octets_digest)
+        request = ScanRequest(draft.message, envelope, origin, queue_id, sign=sign, digest=arrived.digest)
         decision = await self._decide(request)
         if arrived.ambiguity and decision.action in (Action.ACCEPT, Action.TAG):
             # Filter and reader may see different mails (CVE-2024-28054): held, not guessed
