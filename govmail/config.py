@@ -68,6 +68,7 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_line_octets: Annotated[int, Meta(description="one IMAP command without its literals")] = 64 * KB
     imap_literal_octets: Annotated[int, Meta(description="literals of one command other than APPEND, together")] = 256 * KB
     imap_login_octets: Annotated[int, Meta(description="a whole command before login, literals included")] = 8 * KB
+    imap_append_messages: Annotated[int, Meta(description="messages of one APPEND (RFC 3502)", ge=1)] = 1000
     imap_depth: Annotated[int, Meta(description="nested parentheses in one command")] = 50
     imap_search_keys: Annotated[int, Meta(description="keys in one SEARCH")] = 1000
     imap_set_ranges: Annotated[int, Meta(description="ranges in one sequence set")] = 10_000

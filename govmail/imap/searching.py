@@ -39,6 +39,7 @@ from govmail.wire.imap.search import (
     Key,
     Not,
     Numbers,
+    ObjectId,
     Or,
     Recent,
     Size,
@@ -133,6 +134,11 @@ class _Search:
                 return {uid for uid in among if (rows[uid].size > octets if larger else rows[uid].size < octets)}
             case Dated():
                 return self._dated(key, among)
+            case ObjectId(kind, value):
+                if kind == "THREADID":
+                    return set()  # RFC 8474 §5.2: no message has one
+                ids = contents.with_email_id(self._conn, value)
+                return {uid for uid in among if rows[uid].content_id in ids}
             case HeaderContains(name, text):
                 return self._header(name, text, among)
             case Changed(modseq):
@@ -156,6 +162,8 @@ class _Search:
         start, end = _seconds(key.day), _seconds(key.day + timedelta(days=1)) if key.day < date.max else 2**62
         if key.when is When.INTERNAL:
             moments: dict[int, int | None] = {uid: self._rows[uid].internal_date for uid in among}
+        elif key.when is When.SAVED:
+            moments = {uid: self._rows[uid].saved_date for uid in among}
         else:
             known = contents.envelopes(self._conn, self._contents(among))
             # A message without a Date that can be read counts by its arrival, as clients show it.

@@ -374,7 +374,8 @@ class Session(asyncio.Protocol):
         await self._answer(verb, tag, result)
 
     async def _append(self, event: MessageLiteral, tag: bytes) -> None:
-        await self._answer(verbs.VERBS["APPEND"], tag, await append.take(self, event))
+        name, result = await append.take(self, event)
+        await self._answer(verbs.VERBS[name], tag, result)
 
     async def _answer(self, verb: Verb, tag: bytes, result: Result | None) -> None:
         if result is None:

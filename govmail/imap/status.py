@@ -1,6 +1,7 @@
 """Refusals as IMAP says them: one table from MailErrors to response codes.
 
-RFC 5530 (response codes), RFC 9208 §4.1.4 (OVERQUOTA), RFC 3501 §7.1 (TRYCREATE, BADCHARSET), RFC 9586 §3 (UIDREQUIRED), RFC 7889 (TOOBIG in use with APPEND: RFC 4469).
+RFC 5530 (response codes), RFC 9208 §4.1.4 (OVERQUOTA), RFC 3501 §7.1 (TRYCREATE, BADCHARSET), RFC 9586 §3 (UIDREQUIRED),
+RFC 4469 §5 (BADURL, TOOBIG).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from govmail import errors
 from govmail.telemetry import incident
 from govmail.wire.imap.search import CHARSETS, BadCharset
 from govmail.wire.imap.tokens import UidRequired
+from govmail.wire.imap.url import BadUrl, url_code
 
 log = structlog.get_logger()
 
@@ -63,6 +65,8 @@ def refusal(error: errors.MailError) -> Refusal:
         return Refusal(b"NO", b"BADCHARSET (" + " ".join(CHARSETS).encode() + b")", error.public)
     if isinstance(error, UidRequired):
         return Refusal(b"BAD", b"UIDREQUIRED", error.public)
+    if isinstance(error, BadUrl):
+        return Refusal(b"NO", url_code(error.url), error.public)
     if isinstance(error, errors.SyntaxProblem):
         return Refusal(b"BAD", b"", error.public)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), b"")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import binascii
 import calendar
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
@@ -178,12 +178,57 @@ class Header:
 
 
 def select(raw: bytes, names: frozenset[bytes], *, exclude: bool = False) -> bytes:
-    """HEADER.FIELDS and HEADER.FIELDS.NOT of RFC 3501 §6.4.5: the fields with (without) these lower-case names, then the
-    empty line, which is there even if the header has none."""
-    chosen = [raw[field.start : field.end] for field in iterate(raw) if (field.name.lower() in names) is not exclude]
-    if chosen and not chosen[-1].endswith(b"\n"):
-        chosen.append(b"\r\n")
-    return b"".join(chosen) + b"\r\n"
+    """HEADER.FIELDS and HEADER.FIELDS.NOT of RFC 3501 §6.4.5: the fields with these lower-case names, or everything but
+    them, lines that are no field too; then the empty line, which is there even if the header has none."""
+    if not exclude and len(names) <= CUTTER_NAMES:
+        return cutter(names)(raw)
+    named = [field for field in iterate(raw) if field.name.lower() in names]
+    if exclude:
+        rest = _without_empty_line(raw)
+        ends, starts = [0, *(field.end for field in named)], [*(field.start for field in named), len(rest)]
+        found = b"".join([rest[end:start] for end, start in zip(ends, starts, strict=True)])
+    else:
+        found = b"".join([raw[field.start : field.end] for field in named])
+    return found + (b"\r\n" if not found or found.endswith(b"\n") else b"\r\n\r\n")
+
+
+def _without_empty_line(raw: bytes) -> bytes:
+    for ending in (b"\r\n", b"\n"):
+        before = raw.removesuffix(ending)
+        if before != raw and (not before or before.endswith(b"\n")):
+            return before
+    return raw
+
+
+CUTTER_NAMES = 40  # for more a pattern is not worth its making
+_FIELD_NAME = re.compile(rb"[!-9;-~]{1,200}")
+
+
+@lru_cache(maxsize=64)
+def cutter(names: frozenset[bytes]) -> Callable[[bytes], bytes]:
+    """`select` for these lower-case names as one compiled pattern; it costs a tenth of reading every field."""
+    wanted = [_any_case(name) for name in sorted(names) if _FIELD_NAME.fullmatch(name)]
+    if not wanted:
+        return lambda raw: b"\r\n"
+    # Begins with a line feed, so that the search leaps from line to line; each match leaves its own line end to the next.
+    pattern = re.compile(rb"\n(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+" % b"|".join(wanted))
+
+    def cut(raw: bytes) -> bytes:
+        raw = b"\n" + raw
+        found = pattern.findall(raw)
+        if not found:
+            return b"\r\n"
+        last: bytes = found[-1]
+        unfinished = not raw.endswith(b"\n") and raw.endswith(last)  # cut off in its last line
+        return b"".join(found)[1:] + (b"\r\n\r\n" if unfinished else b"\n\r\n")
+
+    return cut
+
+
+def _any_case(name: bytes) -> bytes:
+    # [Ff][Rr]…: by its first set an alternative is passed over at once, which IGNORECASE would prevent
+    pieces = (b"[%c%c]" % (octet, octet - 32) if 97 <= octet <= 122 else re.escape(b"%c" % octet) for octet in name)
+    return b"".join(pieces)
 
 
 # -- dates --------------------------------------------------------------------------------------------------------

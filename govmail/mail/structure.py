@@ -120,13 +120,15 @@ def _body(node: Node, extended: list[bytes], plain: list[bytes]) -> None:
     )
     extended.append(basic)
     plain.append(basic)
-    if node.is_message:
+    # RFC 3501 §9 has an envelope here for message/rfc822 only; a strict reader of message/global would stumble over it
+    is_rfc822 = node.type == "message/rfc822"
+    if is_rfc822:
         child = node.children[0]
         enclosed = b" " + envelope(child.header) + b" "
         extended.append(enclosed)
         plain.append(enclosed)
         _body(child, extended, plain)
-    if node.is_message or main == b"text":
+    if is_rfc822 or main == b"text":
         lines = b" %d" % node.lines
         extended.append(lines)
         plain.append(lines)

@@ -56,6 +56,15 @@ _ROWS = Prepared(
         content.c.blob_id,
     ).where(one_of(content.c.content_id, "ids"))
 )
+_FORMS = Prepared(
+    select(content.c.content_id, content.c.envelope, content.c.bodystructure).where(one_of(content.c.content_id, "ids"))
+)
+_PREVIEWS = Prepared(select(content.c.content_id, content.c.preview).where(one_of(content.c.content_id, "ids")))
+_DIGESTS = Prepared(select(content.c.content_id, content.c.digest).where(one_of(content.c.content_id, "ids")))
+_BODIES = Prepared(select(content.c.content_id, content.c.blob_id).where(one_of(content.c.content_id, "ids")))
+_BY_DIGEST = Prepared(
+    select(content.c.content_id).where(content.c.digest >= bindparam("low"), content.c.digest <= bindparam("high"))
+)
 _HEADERS = Prepared(
     select(content_header.c.content_id, content_header.c.header).where(one_of(content_header.c.content_id, "ids"))
 )
@@ -155,6 +164,40 @@ def note_gone(conn: Connection, content_ids: Collection[int], *, now: int) -> No
 def envelopes(conn: Connection, content_ids: Collection[int]) -> dict[int, ContentRow]:
     """What lists need, by content id; unknown ids are missing in the answer."""
     return {row[0]: ContentRow(*row) for row in _ROWS.rows(conn, {"ids": as_set(content_ids)})}
+
+
+def forms(conn: Connection, content_ids: Collection[int]) -> dict[int, tuple[int, bytes, bytes]]:
+    """(content id, ENVELOPE, BODYSTRUCTURE) by content id."""
+    return {row[0]: row for row in _FORMS.rows(conn, {"ids": as_set(content_ids)})}
+
+
+def previews(conn: Connection, content_ids: Collection[int]) -> dict[int, str]:
+    return dict(_PREVIEWS.rows(conn, {"ids": as_set(content_ids)}))
+
+
+def bodies(conn: Connection, content_ids: Collection[int]) -> dict[int, int]:
+    """Blob ids by content id."""
+    return dict(_BODIES.rows(conn, {"ids": as_set(content_ids)}))
+
+
+EMAIL_ID_OCTETS = 20  # of the digest: equal contents have equal ids, and nobody makes two that differ
+
+
+def email_ids(conn: Connection, content_ids: Collection[int]) -> dict[int, str]:
+    """EMAILID (RFC 8474 §5.1) by content id: made from the octets, so it is the same wherever they lie, for ever."""
+    return {row[0]: "M" + row[1][:EMAIL_ID_OCTETS].hex() for row in _DIGESTS.rows(conn, {"ids": as_set(content_ids)})}
+
+
+def with_email_id(conn: Connection, email_id: str) -> set[int]:
+    """Ids of the contents with this EMAILID."""
+    try:
+        digest = bytes.fromhex(email_id[1:])
+    except ValueError:
+        return set()
+    if "M" + digest.hex() != email_id or len(digest) != EMAIL_ID_OCTETS:
+        return set()
+    rest = 32 - EMAIL_ID_OCTETS
+    return {row[0] for row in _BY_DIGEST.rows(conn, {"low": digest + bytes(rest), "high": digest + b"\xff" * rest})}
 
 
 def headers(conn: Connection, content_ids: Collection[int]) -> dict[int, bytes]:

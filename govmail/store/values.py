@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from govmail.mail.envelope import Notify
 
@@ -61,6 +62,11 @@ class Mailbox:
     octets: int
 
     @property
+    def object_id(self) -> bytes:
+        """MAILBOXID (RFC 8474 §4): stays over RENAME, is never given again."""
+        return b"F%d-%d" % (self.account_id, self.mailbox_id)
+
+    @property
     def recent(self) -> int:
         """An upper bound of \\Recent: UIDs given since the last SELECT; exact where none of them was expunged."""
         return self.uid_next - self.recent_uid
@@ -77,6 +83,23 @@ class StoredMessage:
     size: int
     saved_date: int = 0
     delivered_to: str | None = None
+
+
+class Columns(NamedTuple):
+    """Messages by column, ascending by UID: what FETCH formats by the thousand has no object for each."""
+
+    uids: Sequence[int]
+    flags: Sequence[int]
+    keywords: Sequence[int]
+    modseqs: Sequence[int]
+    content_ids: Sequence[int] = ()
+    internal_dates: Sequence[int] = ()
+    sizes: Sequence[int] = ()
+    saved_dates: Sequence[int] = ()
+
+    def part(self, start: int, stop: int) -> Columns:
+        """The messages [start, stop)."""
+        return Columns(*[column[start:stop] for column in self])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +224,21 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Appended:
+    """One message to append: flags as bits, keywords by name, seconds since the epoch."""
+
+    content: NewContent
+    flags: int
+    keywords: Sequence[str]
+    internal_date: int
+
+
+@dataclass(frozen=True, slots=True)
 class AppendResult:
+    """Where they went; the UIDs follow one another."""
+
     uidvalidity: int
-    uid: int
+    uids: UidRange
 
 
 @dataclass(frozen=True, slots=True)

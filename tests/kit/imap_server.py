@@ -13,7 +13,7 @@ from govmail.bus import LocalBus
 from govmail.config import Config, Limits, Listener
 from govmail.errors import AuthenticationFailed
 from govmail.imap.server import ImapServer
-from govmail.imap.verbs.append import prepare
+from govmail.imap.upload import prepare
 from govmail.interfaces import Principal
 from govmail.mail.message import Message
 from govmail.store import accounts, incoming

@@ -268,3 +268,17 @@ def test_search_finds_every_part_of_a_text_that_begins_and_ends_with_a_letter(be
 def test_folding_a_long_text_is_folding_it_whole(text: str, count: int) -> None:
     word = fold(f"中{text}中")
     assert fold(f"中{text}中" * count).count(word) == count
+
+
+_NAMES = st.sampled_from([b"from", b"subject", b"date", b"content-type", b"x", b"", b"from: a", b"no colon here", b"s", b"\xe4", b"x.*[", b"a b"])
+
+
+@given(MAIL, st.frozensets(_NAMES, max_size=4))
+def test_chosen_and_left_fields_are_all_fields(data: bytes, names: frozenset[bytes]) -> None:
+    """The pattern that cuts fields out finds what reading them one by one finds."""
+    raw = data[: header_end(data)]
+    fields = [raw[field.start : field.end] for field in iterate(raw) if field.name.lower() in names]
+    expected = b"".join(fields)
+    if expected and not expected.endswith(b"\n"):
+        expected += b"\r\n"
+    assert select(raw, names) == expected + b"\r\n"

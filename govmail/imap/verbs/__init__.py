@@ -8,23 +8,14 @@ RFC 3501 §6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from govmail.imap import enabling
-from govmail.imap.state import ANY, LOGGED_IN, Result, State, Verb
-from govmail.imap.verbs import anytime, fetch, idle, login, mailboxes, notify, search, select, store
-from govmail.wire.imap import commands, parser
+from govmail.imap.state import ANY, LOGGED_IN, State, Verb
+from govmail.imap.verbs import anytime, append, fetch, idle, login, mailboxes, notify, search, select, store
+from govmail.wire.imap import parser
 from govmail.wire.imap.notify import notify as parse_notify
-
-if TYPE_CHECKING:
-    from govmail.imap.session import Session
+from govmail.wire.imap.tokens import Tokens
 
 FRESH, SELECTED = State.FRESH, State.SELECTED
-
-
-async def append_without_message(session: Session, command: commands.Append, tag: bytes) -> Result:
-    """An APPEND that the framer gave as a whole has no literal where its message should be."""
-    return Result(b"BAD", "APPEND needs a literal")
 
 
 _ROWS = (
@@ -49,7 +40,7 @@ _ROWS = (
     Verb("LSUB", parser.lsub, mailboxes.lsub, LOGGED_IN, "RFC 3501 §6.3.9"),
     Verb("NAMESPACE", parser.bare, mailboxes.namespace, LOGGED_IN, "RFC 2342 §5", capability="NAMESPACE"),
     Verb("STATUS", parser.status, mailboxes.status, LOGGED_IN, "RFC 3501 §6.3.10"),
-    Verb("APPEND", parser.append_head, append_without_message, LOGGED_IN, "RFC 3501 §6.3.11"),
+    Verb("APPEND", Tokens.whole, append.without_octets, LOGGED_IN, "RFC 3501 §6.3.11"),
     Verb("IDLE", parser.bare, idle.idle, LOGGED_IN, "RFC 2177 §3", capability="IDLE"),
     Verb("NOTIFY", parse_notify, notify.notify, LOGGED_IN, "RFC 5465 §3.1", capability="NOTIFY"),
     Verb("CHECK", parser.bare, select.check, SELECTED, "RFC 3501 §6.4.1", asks=True),
@@ -65,6 +56,8 @@ _ROWS = (
     Verb("UID STORE", parser.store, store.uid_store, SELECTED, "RFC 3501 §6.4.8", slow=True),
     Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7", slow=True),
     Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8", slow=True),
+    Verb("REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.1", capability="REPLACE"),
+    Verb("UID REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.2", capability="REPLACE"),
     Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE", slow=True),
     Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE", slow=True),
 )

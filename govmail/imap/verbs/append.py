@@ -1,176 +1,241 @@
-"""APPEND.
+"""APPEND and REPLACE: messages taken, put together and stored.
 
-Invariants: what can be refused is refused before the message is sent; a message that is on its way is bounded, alone
-and together with all others; it is read by another process; OK means it is stored.
+Invariants
+- What can be refused is refused before the octets are sent; what comes all the same is read, so the dialogue stays in step.
+- What is on its way is bounded, alone and together with everything else; parts that a URL names count like octets sent.
+- All messages of a command are stored in one transaction, or none; OK means they are.
 
-RFC 3501 §6.3.11; RFC 4315 §3 (APPENDUID); RFC 7888 §4; RFC 5530, RFC 4469 (TOOBIG).
+RFC 3501 §6.3.11; RFC 3502 (MULTIAPPEND); RFC 4469 (CATENATE); RFC 8508 (REPLACE); RFC 4315 §3 (APPENDUID); RFC 7888 §4.
 """
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from govmail.config import Limits
-from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, SyntaxProblem
+from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, NotFound, StoreFailed, SyntaxProblem
 from govmail.imap import flags as names
+from govmail.imap.fetching import Span, octets_of_section
 from govmail.imap.state import Result
-from govmail.interfaces import MessageReader
-from govmail.mail.message import Message
-from govmail.store import contents, mailboxes, messages
+from govmail.imap.upload import Upload, prepare_upload
+from govmail.imap.verbs.fetch import chosen, pieces_of
+from govmail.imap.view import SelectedView
+from govmail.store import changes, mailboxes, messages
 from govmail.store.blobs import BlobFiles
-from govmail.store.values import NewContent
-from govmail.wire.imap import commands, parser, responses
+from govmail.store.connection import Connection
+from govmail.store.values import Appended, AppendResult, MailboxChanges
+from govmail.wire.imap import responses
+from govmail.wire.imap.append import AppendReader, Octets, Step, UrlOctets
 from govmail.wire.imap.framer import Command, MessageLiteral, Piece, TooBig
-from govmail.wire.imap.parser import parse_start
+from govmail.wire.imap.tokens import Tokens, UidRequired
+from govmail.wire.imap.url import BadUrl, MessageUrl, parse_url
 
 if TYPE_CHECKING:
-    from govmail.imap.session import Session
+    from govmail.imap.session import Event, Session
 
 TRY_CREATE = Result(b"NO", "no such mailbox", b"TRYCREATE")
-SPOOL_OCTETS = 1024 * 1024  # written to a spool file at once
+READ_ONLY = Result(b"NO", "mailbox is read-only", b"READ-ONLY")
+TOGETHER = 20  # messages of a command that may share their commit with others
 
 
-async def take(session: Session, literal: MessageLiteral) -> Result:
-    """Decide on the announced message, take it, store it. Raises MailError when the dialogue is in step again."""
-    budget = session.server.budget
+async def take(session: Session, literal: MessageLiteral) -> tuple[str, Result]:
+    """The command's name and its answer. Raises MailError when the dialogue is in step again."""
+    work = _Work(session)
     try:
-        command = _head(session, literal)
-        if literal.waits:
-            await session.server.database.read(mailboxes.get, session.account_id, command.mailbox)
-        if not budget.take(literal.size):
-            raise Busy
-    except Exception as error:
-        await _refuse(session, literal)
-        if isinstance(error, NoSuchMailbox):
-            return TRY_CREATE
-        raise
+        return await work.run(literal)
+    finally:
+        await work.discard()
+
+
+async def without_octets(session: Session, octets: bytes, tag: bytes) -> Result:
+    """A command that came as a whole: all its parts are URLs."""
+    work = _Work(session)
     try:
+        return (await work.run(Command(octets)))[1]
+    finally:
+        await work.discard()
+
+
+class _Refused(Exception):
+    """An answer that is no error of the parts below."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+
+class _Work:
+    """One command while it comes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._reader = AppendReader(session.server.limits.imap_append_messages)
+        self._uploads: list[Upload] = []
+        self._taken = 0  # of the budget
+        self._uid: int | None = None  # of the message to be replaced
+        self._checked = False
+
+    async def discard(self) -> None:
+        self._session.server.budget.give(self._taken)
+        for upload in self._uploads:
+            await upload.discard()
+
+    async def run(self, event: Event) -> tuple[str, Result]:
+        try:
+            while isinstance(event, MessageLiteral):
+                event = await self._take(event)
+            if not isinstance(event, Command):
+                raise SyntaxProblem("unexpected literal")
+            if await self._read(self._session.tokens(event.octets)) is not None:
+                raise SyntaxProblem("expected a literal")
+            return self._reader.name, await self._store()
+        except _Refused as refused:
+            return self._reader.name or "APPEND", refused.result
+        except NoSuchMailbox:
+            return self._reader.name, TRY_CREATE
+
+    # -- taking ---------------------------------------------------------------------------------------------------
+
+    async def _take(self, literal: MessageLiteral) -> Event:
+        """Decide on announced octets, and take them; the event after them."""
+        session = self._session
+        try:
+            step = await self._read(session.tokens(literal.head + b"\r\n"))
+            if step is None:
+                raise SyntaxProblem("unexpected literal")
+            if literal.waits and not self._checked:
+                await session.server.database.read(mailboxes.get, session.account_id, self._reader.mailbox)
+                self._checked = True
+            if isinstance(step, Octets):
+                self._charge(step.size)
+        except Exception:
+            await self._refuse(literal)
+            raise
         session.framer.accept()
         if literal.waits:
             session.write(b"+ go on\r\n")
-        upload = _Upload(session.server.limits, literal.size, session.server.spool)
+        url = b""
+        failure: StoreFailed | None = None
+        while isinstance(event := await session.event(), Piece):
+            if isinstance(step, UrlOctets):
+                url += event.octets
+            elif failure is None:
+                try:
+                    await self._uploads[-1].add(event.octets)
+                except StoreFailed as error:  # the rest is read all the same
+                    failure = error
         try:
-            return await _store(session, command, upload)
-        finally:
-            await upload.discard()
-    finally:
-        budget.give(literal.size)
+            if failure is not None:
+                raise failure
+            if isinstance(step, UrlOctets):
+                await self._add_url(parse_url(url))
+        except Exception:
+            if isinstance(event, MessageLiteral):
+                await self._refuse(event)
+            raise
+        return event
+
+    async def _read(self, tokens: Tokens) -> Step | None:
+        """Go on to the next octets that the client sends; URLs on the way are fetched."""
+        while True:
+            step = self._reader.next(tokens)
+            if self._reader.replaced is not None and self._uid is None:
+                self._uid = self._find(self._reader)
+            if len(self._uploads) < len(self._reader.messages):
+                self._uploads.append(Upload(self._session.server.limits, self._session.server.spool))
+            if not isinstance(step, MessageUrl):
+                return step
+            await self._add_url(step)
+
+    def _find(self, reader: AppendReader) -> int:
+        """The UID of the message to be replaced. It is there, as far as this session knows."""
+        view = self._session.view
+        assert reader.replaced is not None
+        if "REPLACE" in self._session.without:
+            raise SyntaxProblem("unknown command")
+        if view is None:
+            raise SyntaxProblem("command not possible in this state")
+        if self._session.enabled.uid_only and reader.name == "REPLACE":
+            raise UidRequired
+        if view.read_only:
+            raise _Refused(READ_ONLY)
+        uids, _ = chosen(view, reader.replaced, by_uid=reader.name.startswith("UID "))
+        if not uids:
+            raise NotFound("no such message")
+        return uids[0][0]
+
+    def _charge(self, octets: int) -> None:
+        """Octets that the last message is to grow by. Raises MessageTooBig, Busy."""
+        if self._uploads[-1].size + octets > self._session.server.limits.message_octets:
+            raise MessageTooBig
+        if not self._session.server.budget.take(octets):
+            raise Busy
+        self._taken += octets
+
+    async def _add_url(self, url: MessageUrl) -> None:
+        server = self._session.server
+        octets = await server.database.read(_resolve, self._session.account_id, url, server.database.blobs)
+        if isinstance(octets, bytes):
+            self._charge(len(octets))
+            await self._uploads[-1].add(octets)
+            return
+        self._charge(octets.length)
+        async for piece in pieces_of(octets, server.database.blobs):
+            await self._uploads[-1].add(piece)
+
+    async def _refuse(self, literal: MessageLiteral) -> None:
+        """The octets are not wanted; those that come all the same are swallowed before the answer."""
+        self._session.framer.refuse(waits=literal.waits)
+        if not literal.waits:
+            while not isinstance(await self._session.event(), TooBig):
+                pass
+
+    # -- storing --------------------------------------------------------------------------------------------------
+
+    async def _store(self) -> Result:
+        session, reader = self._session, self._reader
+        server = session.server
+        now = server.now()
+        news: list[Appended] = []
+        for message, upload in zip(reader.messages, self._uploads, strict=True):
+            content = await prepare_upload(upload, server.readers, server.database.blobs, binary=message.binary)
+            bits, keywords = names.split(message.flags)
+            news.append(Appended(content, bits, keywords, int(message.when.timestamp()) if message.when else now))
+        if self._uid is not None:
+            return await self._replace(self._uid, news[0], now)
+        write = server.database.write if len(news) <= TOGETHER else server.database.write_alone
+        result = await write(messages.append, session.account_id, reader.mailbox, news, now=now)
+        return Result(b"OK", "", responses.append_uid(result.uidvalidity, result.uids))
+
+    async def _replace(self, uid: int, new: Appended, now: int) -> Result:
+        session, view = self._session, self._session.view
+        assert view is not None
+        try:
+            result, news = await session.server.database.write(
+                _replace_and_look, view, uid, session.account_id, self._reader.mailbox, new, now
+            )
+        except NotFound as error:
+            return Result(b"NO", error.public, b"EXPUNGEISSUED")  # a result, so that the expunge is told before it
+        # RFC 8508 §3.4: APPENDUID comes untagged, before EXPUNGE
+        session.write(responses.untagged(b"OK", "replaced", responses.append_uid(result.uidvalidity, result.uids)))
+        await session.tell(news, expunges=True, with_uid=self._reader.name.startswith("UID "))
+        return Result(b"OK")
 
 
-def _head(session: Session, literal: MessageLiteral) -> commands.Append:
-    tokens = session.tokens(literal.head + b"\r\n")
-    parse_start(tokens)
-    command = parser.append_head(tokens)
-    if literal.size > session.server.limits.message_octets:
-        raise MessageTooBig
-    if literal.size == 0:
-        raise SyntaxProblem("empty message")  # RFC 3502 §6.3.11: a client's way to abort
-    return command
+def _replace_and_look(
+    conn: Connection, view: SelectedView, uid: int, account_id: int, name: str, new: Appended, now: int
+) -> tuple[AppendResult, MailboxChanges]:
+    result = messages.replace(conn, view.account_id, view.mailbox_id, uid, account_id, name, new, now=now)
+    return result, changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
 
 
-async def _refuse(session: Session, literal: MessageLiteral) -> None:
-    """The message is not wanted; one that comes all the same is swallowed before the answer."""
-    session.framer.refuse(waits=literal.waits)
-    if not literal.waits:
-        await _skip(session)
-
-
-async def _skip(session: Session) -> None:
-    while not isinstance(await session.event(), TooBig):
-        pass
-
-
-async def _store(session: Session, command: commands.Append, upload: _Upload) -> Result:
-    while True:
-        event = await session.event()
-        if isinstance(event, Piece):
-            await upload.add(event.octets)
-        elif isinstance(event, Command):
-            tokens = session.tokens(event.octets)
-            parse_start(tokens)
-            parser.append(tokens)
-            break
-        elif isinstance(event, MessageLiteral):
-            await _refuse(session, event)
-            raise SyntaxProblem("one message at a time")  # no MULTIAPPEND
-        elif isinstance(event, TooBig):
-            raise SyntaxProblem("unexpected literal after the message")
-    server = session.server
-    message = await upload.finish()
-    content = await prepare(message, server.readers, server.database.blobs)
-    bits, keywords = names.split(command.flags)
-    now = server.now()
-    internal_date = int(command.when.timestamp()) if command.when else now
+def _resolve(conn: Connection, account_id: int, url: MessageUrl, files: BlobFiles) -> bytes | Span:
+    """The octets that a URL names, of the account's own messages. Raises BadUrl."""
     try:
-        result = await server.database.write(
-            messages.append, session.account_id, command.mailbox, content,
-            flags=bits, keywords=keywords, internal_date=internal_date, now=now,
-        )  # fmt: skip
+        mailbox = mailboxes.get(conn, account_id, url.mailbox)
     except NoSuchMailbox:
-        return TRY_CREATE
-    return Result(b"OK", "", responses.append_uid(result.uidvalidity, result.uid))
-
-
-async def prepare(message: Message, readers: MessageReader, files: BlobFiles) -> NewContent:
-    """The message ready to be stored. Raises ReaderFailed, StoreFailed."""
-    reading = await readers.read(message)
-    if reading.packed is not None:
-        return contents.prepare(reading, message, files)
-    return await asyncio.to_thread(contents.prepare, reading, message, files)
-
-
-class _Upload:
-    """A message on its way: in memory up to Limits.memory_octets, else in a spool file."""
-
-    __slots__ = ("_file", "_path", "_pending", "_pieces", "_spool", "_spooled")
-
-    def __init__(self, limits: Limits, size: int, spool: Path | None) -> None:
-        self._spool = spool
-        self._pieces: list[bytes] = []
-        self._pending = 0
-        self._spooled = size > limits.memory_octets
-        self._file: BinaryIO | None = None
-        self._path: Path | None = None
-
-    async def add(self, octets: bytes) -> None:
-        self._pieces.append(octets)
-        self._pending += len(octets)
-        if self._spooled and self._pending >= SPOOL_OCTETS:
-            await self._flush()
-
-    async def _flush(self) -> None:
-        pieces, self._pieces, self._pending = self._pieces, [], 0
-        await asyncio.to_thread(self._write, pieces)
-
-    def _write(self, pieces: list[bytes]) -> None:
-        if self._file is None:
-            descriptor, name = tempfile.mkstemp(prefix="append-", dir=self._spool)
-            self._file, self._path = open(descriptor, "wb"), Path(name)  # noqa: SIM115 - closed by finish or discard
-        self._file.writelines(pieces)
-
-    async def finish(self) -> Message:
-        """The whole message."""
-        if not self._spooled:
-            return Message.of(b"".join(self._pieces))
-        await self._flush()
-        assert self._path is not None
-        assert self._file is not None
-        await asyncio.to_thread(self._file.close)
-        return await asyncio.to_thread(Message.spooled, self._path)
-
-    async def discard(self) -> None:
-        """Nothing is left of it."""
-        self._pieces.clear()
-        if self._path is not None:
-            await asyncio.to_thread(self._remove)
-
-    def _remove(self) -> None:
-        assert self._file is not None
-        assert self._path is not None
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
+        raise BadUrl(url.text) from None
+    octets = None
+    if url.uidvalidity in (None, mailbox.uidvalidity):
+        octets = octets_of_section(conn, account_id, mailbox.mailbox_id, url.uid, url.wanted, files)
+    if octets is None:
+        raise BadUrl(url.text)
+    return octets

@@ -3,22 +3,24 @@ r"""FETCH and UID FETCH.
 Invariants: one batch is in memory at a time; a slow reader makes the command wait, not the server grow; the implicit
 \Seen is stored before the client hears of it.
 
-RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6 (CHANGEDSINCE, VANISHED).
+RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6 (CHANGEDSINCE, VANISHED); RFC 3516 §4.3 (BINARY).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from govmail.errors import StoreFailed, SyntaxProblem
+from govmail.imap.binary import Encoded
 from govmail.imap.enabling import use_modseq
 from govmail.imap.fetching import Batch, Plan, Span, View, octets_of
 from govmail.imap.state import OK, Result
 from govmail.imap.view import SelectedView
 from govmail.store import blobs, changes, messages
+from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
 from govmail.store.values import Flag, FlagChange, MailboxChanges
 from govmail.wire.imap import commands, responses
@@ -28,6 +30,7 @@ from govmail.wire.imap.numset import NumSet, Range, Ranges, from_numbers, inters
 if TYPE_CHECKING:
     from govmail.imap.session import Session
 
+UNKNOWN = Result(b"NO", "some parts have an encoding that is not known here", b"UNKNOWN-CTE")  # RFC 3516 §4.3
 GONE = Result(b"OK", "some of the messages do not exist any more", b"EXPUNGEISSUED")  # RFC 5530 §3
 
 
@@ -66,6 +69,7 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
     if command.since is not None:
         rest = await _changed(session, view, command, rest)
     plan = Plan(_items(command, by_uid=by_uid and not session.enabled.uid_only), read_only=view.read_only, enabled=session.enabled)
+    unknown = False
     while rest:
         batch = await _read(session, view, plan, rest)
         if batch.strange:
@@ -78,17 +82,16 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
                 flag_and_look, view.account_id, view.mailbox_id, batch.unseen, "add", int(Flag.SEEN), (), view.modseq, view.uid_next
             )
             news, own = flagged.news, flagged.own
-        for piece in batch.pieces:
-            if isinstance(piece, Span):
-                await _stream(session, piece)
-            else:
-                await session.send((piece,))
+        await _send(session, batch)
         if news is not None:
             if session.enabled.condstore:  # with the new modseq, which the answer could not have (RFC 7162 §3.1)
                 await session.send(flag_lines(session, view, flagged.made, by_uid=by_uid))
             await session.tell(news, expunges=False, with_uid=by_uid, own=own)
         gone = gone or batch.missing
+        unknown = unknown or batch.unknown
         rest = batch.rest
+    if unknown:
+        return UNKNOWN
     return GONE if gone else OK
 
 
@@ -137,12 +140,18 @@ async def push(session: Session, items: tuple[Item, ...], rest: Ranges) -> None:
     plan = Plan(items, read_only=True, enabled=session.enabled)
     while rest:
         batch = await _read(session, view, plan, rest)
-        for piece in batch.pieces:
-            if isinstance(piece, Span):
-                await _stream(session, piece)
-            else:
-                await session.send((piece,))
+        await _send(session, batch)
         rest = batch.rest
+
+
+async def _send(session: Session, batch: Batch) -> None:
+    for piece in batch.pieces:
+        if isinstance(piece, Span):
+            await _stream(session, piece)
+        elif isinstance(piece, Encoded):
+            await _decode(session, piece)
+        else:
+            await session.send((piece,))
 
 
 async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) -> Batch:
@@ -150,16 +159,41 @@ async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) 
     return await session.server.database.read(plan.read, picture, rest, session.server.database.blobs)
 
 
-async def _stream(session: Session, span: Span) -> None:
-    """A body from its file, piece by piece, read off the loop."""
-    files = session.server.database.blobs
+async def pieces_of(span: Span, files: BlobFiles) -> AsyncIterator[bytes]:
+    """The octets of a span, piece by piece, read off the loop. Raises StoreFailed."""
     for octets, offset, length in octets_of(span):
         if length:
             octets = await asyncio.to_thread(blobs.read, span.ref, offset, length, files)
             if len(octets) != length:
-                session.close("internal error")  # the literal was announced; nothing else can be said in it
                 raise StoreFailed(private=f"{span.ref.path} is shorter than its row says")
+        yield octets
+
+
+async def _stream(session: Session, span: Span) -> None:
+    """A body from its file."""
+    try:
+        async for octets in pieces_of(span, session.server.database.blobs):
+            await session.send((octets,))
+    except StoreFailed:
+        session.close("internal error")  # the literal was announced; nothing else can be said in it
+        raise
+
+
+async def _decode(session: Session, part: Encoded) -> None:
+    """A part from its file without its encoding: read once for its size, and once more to send it."""
+    files = session.server.database.blobs
+    size = await asyncio.to_thread(part.measure, files)
+    if part.size_only:
+        session.write(b"%d" % size)
+        return
+    session.write(b"~{%d}\r\n" % size)
+    pieces = part.pieces(files)
+    while (octets := await asyncio.to_thread(next, pieces, None)) is not None:
+        size -= len(octets)
         await session.send((octets,))
+    if size:
+        session.close("internal error")
+        raise StoreFailed(private=f"{part.ref.path} changed while it was read")
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,11 +138,12 @@ async def status(session: Session, command: commands.Status, tag: bytes) -> Resu
     return OK
 
 
-def _status(mailbox: Mailbox, items: Sequence[bytes]) -> list[tuple[bytes, int]]:
-    values = {
+def _status(mailbox: Mailbox, items: Sequence[bytes]) -> list[tuple[bytes, int | bytes]]:
+    values: dict[bytes, int | bytes] = {
         b"MESSAGES": mailbox.messages, b"RECENT": mailbox.recent, b"UIDNEXT": mailbox.uid_next,
         b"UIDVALIDITY": mailbox.uidvalidity, b"UNSEEN": mailbox.unseen,
         b"DELETED": mailbox.deleted, b"SIZE": mailbox.octets, b"HIGHESTMODSEQ": mailbox.highest_modseq,
+        b"MAILBOXID": b"(%b)" % mailbox.object_id,
     }  # fmt: skip
     return [(item, values[item]) for item in items]
 
@@ -156,7 +157,7 @@ async def create(session: Session, command: commands.Named, tag: bytes) -> Resul
     )
     if session.enabled.rev2 and made.name != command.mailbox:  # RFC 9051 §6.3.4: it has another name than the client gave it
         session.write(list_of(made, command.mailbox))
-    return OK
+    return Result(b"OK", "", b"MAILBOXID (%b)" % made.object_id)  # RFC 8474 §4.1
 
 
 _USES = {use.lower(): use for use in mailboxes.SPECIAL_USES}

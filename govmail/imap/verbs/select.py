@@ -116,6 +116,7 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
     session.write(responses.untagged(b"OK", "next UID", b"UIDNEXT %d" % mailbox.uid_next))
     if "CONDSTORE" not in session.without:
         session.write(responses.untagged(b"OK", "highest", responses.highest_modseq(mailbox.highest_modseq)))
+    session.write(responses.untagged(b"OK", "mailbox id", b"MAILBOXID (%b)" % mailbox.object_id))
     if enabled.rev2:  # RFC 9051 §6.3.2
         session.write(list_of(mailbox, command.mailbox))
     if opened.vanished:

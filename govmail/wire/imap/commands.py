@@ -7,7 +7,6 @@ RFC 3501 §6; RFC 7162 (CONDSTORE, QRESYNC), 2971 (ID), 5161 (ENABLE), 2342 (NAM
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from govmail.wire.imap.fetch import Item
@@ -117,13 +116,6 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    mailbox: str
-    flags: tuple[str, ...]
-    when: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Fetch:
     """`since`: only messages changed after that modseq; `vanished`: and which UIDs of the set were expunged after it."""
 
@@ -163,5 +155,5 @@ class Expunge:
 
 
 Command = (
-    Bare | Id | Login | Authenticate | Enable | Select | Named | Rename | List | Status | Append | Fetch | Store | Search | Copy | Expunge
+    Bare | Id | Login | Authenticate | Enable | Select | Named | Rename | List | Status | Fetch | Store | Search | Copy | Expunge
 )

@@ -2,7 +2,8 @@
 
 Invariants: `parse(print(item)) = item`. Which octets a section names is decided by `mail.parts`.
 
-RFC 3501 §6.4.5, §7.4.2; RFC 9051 §6.4.5.1 (sections).
+RFC 3501 §6.4.5, §7.4.2; RFC 9051 §6.4.5.1 (sections); RFC 3516 (BINARY), 8474 (EMAILID, THREADID), 8514 (SAVEDATE),
+8970 (PREVIEW).
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class Plain(Enum):
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"  # RFC 7162 §3.1.5
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
+    SAVEDATE = b"SAVEDATE"
+    PREVIEW = b"PREVIEW"
 
 
 class Text(Enum):
@@ -84,7 +89,32 @@ class BodySection:
         return b"BODY%b[%b]%b" % (b".PEEK" if self.peek else b"", bytes(self.section), partial)
 
 
-Item = Plain | BodySection
+@dataclass(frozen=True, slots=True)
+class BinarySection:
+    """BINARY[part]<first.count>, or BINARY.SIZE[part] with `size_only` (RFC 3516 §4.2; RFC 9051 §6.4.5)."""
+
+    path: tuple[int, ...] = ()
+    peek: bool = False
+    partial: tuple[int, int] | None = None
+    size_only: bool = False
+
+    @property
+    def section(self) -> Section:
+        """The same part, as BODY names it."""
+        return Section(self.path)
+
+    @property
+    def label(self) -> bytes:
+        origin = b"<%d>" % self.partial[0] if self.partial else b""
+        return b"BINARY%b[%b]%b" % (b".SIZE" if self.size_only else b"", bytes(self.section), origin)
+
+    def __bytes__(self) -> bytes:
+        kind = b".SIZE" if self.size_only else b".PEEK" if self.peek else b""
+        partial = b"<%d.%d>" % self.partial if self.partial else b""
+        return b"BINARY%b[%b]%b" % (kind, bytes(self.section), partial)
+
+
+Item = Plain | BodySection | BinarySection
 
 _MACROS: dict[bytes, tuple[Item, ...]] = {
     b"FAST": (Plain.FLAGS, Plain.INTERNALDATE, Plain.SIZE),
@@ -127,6 +157,11 @@ def parse_item(tokens: Tokens) -> Item:
     name = tokens.match(_NAME, "a FETCH item")[0].upper()
     if name in (b"BODY", b"BODY.PEEK") and tokens.peek() == b"[":
         return _body(tokens, peek=name == b"BODY.PEEK")
+    if name in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"):
+        return _binary(tokens, name)
+    if name == b"PREVIEW" and tokens.take(b" ("):
+        # "PREVIEW" SP "(" "LAZY" ")" (RFC 8970 §5): the preview is made at delivery, so both forms give the same
+        tokens.expect(b"LAZY)")
     item = _PLAIN.get(name) or _RFC822.get(name)
     if item is None:
         raise SyntaxProblem("unknown FETCH item")
@@ -134,6 +169,22 @@ def parse_item(tokens: Tokens) -> Item:
 
 
 def _body(tokens: Tokens, *, peek: bool) -> BodySection:
+    section = parse_section(tokens)
+    return BodySection(section, peek, _partial(tokens))
+
+
+def _binary(tokens: Tokens, name: bytes) -> BinarySection:
+    """section-binary = "[" [section-part] "]" (RFC 3516 §7)"""
+    section = parse_section(tokens)
+    if section.text is not Text.FULL:
+        raise SyntaxProblem("BINARY needs a part number")
+    if name == b"BINARY.SIZE":
+        return BinarySection(section.path, peek=True, size_only=True)
+    return BinarySection(section.path, name == b"BINARY.PEEK", _partial(tokens))
+
+
+def parse_section(tokens: Tokens) -> Section:
+    """section = "[" [section-spec] "]". Raises SyntaxProblem."""
     tokens.expect(b"[")
     path: list[int] = []
     while (number := tokens.try_match(_PART)) is not None:
@@ -159,10 +210,14 @@ def _body(tokens: Tokens, *, peek: bool) -> BodySection:
     elif path and number is None:
         raise SyntaxProblem("bad section")
     tokens.expect(b"]")
-    partial = tokens.try_match(_PARTIAL)
-    if partial is None:
-        return BodySection(Section(tuple(path), text, fields), peek)
-    first, count = int(partial[1]), int(partial[2])
+    return Section(tuple(path), text, fields)
+
+
+def _partial(tokens: Tokens) -> tuple[int, int] | None:
+    found = tokens.try_match(_PARTIAL)
+    if found is None:
+        return None
+    first, count = int(found[1]), int(found[2])
     if first > PARTIAL_LIMIT or not 0 < count <= PARTIAL_LIMIT:
         raise SyntaxProblem("bad partial")
-    return BodySection(Section(tuple(path), text, fields), peek, (first, count))
+    return first, count

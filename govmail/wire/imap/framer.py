@@ -21,8 +21,8 @@ LITERAL_MINUS = 4096  # RFC 7888 §5: the most that a non-synchronising literal 
 
 # literal = "{" number ["+"] "}" CRLF at the end of a line
 _LITERAL = re.compile(rb"\{([0-9]{1,19})(\+)?\}\Z")
-# The literal directly after APPEND is the mailbox name; any later one is the message.
-_APPEND = re.compile(rb"[^ ]+ APPEND (?!\{[0-9]+\+?\}\Z)", re.IGNORECASE)
+# The literal directly after APPEND or REPLACE's number is the mailbox name; any later one is a message or a piece of one.
+_APPEND = re.compile(rb"[^ ]+ (?:APPEND|(?:UID )?REPLACE [0-9*]{1,10}) (?!\{[0-9]+\+?\}\Z)", re.IGNORECASE)
 # tag = 1*<any ASTRING-CHAR except "+">
 _TAG = re.compile(rb"[\x21\x23\x24\x26\x27\x2c-\x5b\x5d-\x7a\x7c-\x7e]{1,64}(?= |\Z)")
 
@@ -44,7 +44,7 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class MessageLiteral:
-    """APPEND announces a message of `size` octets: answer with `accept` or `refuse`. `head` is the command so far."""
+    """APPEND or REPLACE announces `size` octets of a message: answer with `accept` or `refuse`. `head` is the command so far."""
 
     head: bytes
     size: int

@@ -21,7 +21,7 @@ ID_OCTETS = 1024
 PATTERNS = 100
 FLAGS = 100
 
-STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"DELETED")
+STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"DELETED", b"MAILBOXID")
 SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
 SYSTEM_FLAGS = {flag.lower(): flag for flag in ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")}
@@ -286,38 +286,6 @@ def status(tokens: Tokens) -> c.Status:
     return c.Status(name, items)
 
 
-_UTF8_DATA = b"UTF8 (~"  # append-data =/ "UTF8" SP "(" literal8 ")" (RFC 6855 §4); the message is taken as it is either way
-
-
-def append_head(tokens: Tokens) -> c.Append:
-    """"APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: all but the octets of the literal, which are elsewhere."""
-    tokens.space()
-    name = tokens.mailbox()
-    tokens.space()
-    flags: tuple[str, ...] = ()
-    when = None
-    if tokens.peek() == b"(":
-        flags = _flags(tokens)
-        tokens.space()
-    if tokens.peek() == b'"':
-        when = tokens.date_time()
-        tokens.space()
-    if tokens.enabled.utf8_accept:
-        tokens.take(_UTF8_DATA)
-    return c.Append(name, flags, when)
-
-
-def append(tokens: Tokens) -> c.Append:
-    """The whole command after its message has been taken: nothing may follow (no MULTIAPPEND)."""
-    command = append_head(tokens)
-    extended = tokens.took(_UTF8_DATA)
-    tokens.literal_size()
-    if extended:
-        tokens.expect(b")")
-    tokens.end()
-    return command
-
-
 def fetch(tokens: Tokens) -> c.Fetch:
     tokens.space()
     numbers = tokens.number_set()
@@ -364,7 +332,7 @@ def store(tokens: Tokens) -> c.Store:
     silent = tokens.take(b".SILENT")
     tokens.space()
     if tokens.peek() == b"(":
-        flags = _flags(tokens)
+        flags = parse_flags(tokens)
     else:
         words = [tokens.flag()]
         while tokens.peek() == b" ":
@@ -375,7 +343,8 @@ def store(tokens: Tokens) -> c.Store:
     return c.Store(numbers, _OPERATIONS[sign], flags, silent, unchanged_since)
 
 
-def _flags(tokens: Tokens) -> tuple[str, ...]:
+def parse_flags(tokens: Tokens) -> tuple[str, ...]:
+    """flag-list"""
     return _known(tokens.items(tokens.flag, empty=True))
 
 

@@ -102,8 +102,10 @@ def list_line(
     return b"* %b %b %b %b%b\r\n" % (verb, flags(attributes), separator, mailbox(name, utf8=utf8), old)
 
 
-def status_line(name: str, items: Sequence[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
-    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join([b"%b %d" % item for item in items]))
+def status_line(name: str, items: Sequence[tuple[bytes, int | bytes]], *, utf8: bool = False) -> bytes:
+    """STATUS (RFC 3501 §7.2.4); values that are no numbers as they go on the wire."""
+    values = [b"%b %b" % (item, value if isinstance(value, bytes) else b"%d" % value) for item, value in items]
+    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join(values))
 
 
 def search_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
@@ -132,9 +134,9 @@ def in_progress(tag: bytes) -> bytes:
     return b"INPROGRESS (%b NIL NIL)" % (b"NIL" if b"]" in tag else b'"%b"' % tag)
 
 
-def append_uid(uidvalidity: int, uid: int) -> bytes:
+def append_uid(uidvalidity: int, uids: Range) -> bytes:
     """APPENDUID (RFC 4315 §3)."""
-    return b"APPENDUID %d %d" % (uidvalidity, uid)
+    return b"APPENDUID %d %b" % (uidvalidity, print_ranges((uids,)))
 
 
 def copy_uid(uidvalidity: int, source: Sequence[Range], target: Sequence[Range]) -> bytes:

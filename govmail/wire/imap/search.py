@@ -2,11 +2,12 @@
 
 Invariants: `parse(print(key)) = key`; depth and number of keys are bounded; text is str once it has left this module.
 
-RFC 3501 §6.4.4. Charsets: every Chinese label is read as GB 18030, which contains GB 2312 and GBK.
+RFC 3501 §6.4.4; RFC 8474 §6 (EMAILID, THREADID); RFC 8514 §4.3 (SAVEDBEFORE, SAVEDON, SAVEDSINCE). Charsets: every Chinese label is read as GB 18030, which contains GB 2312 and GBK.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -74,6 +75,7 @@ class When(Enum):
 
     INTERNAL = ""
     SENT = "SENT"
+    SAVED = "SAVED"  # RFC 8514 §4.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,16 @@ class Changed:
     modseq: int
 
 
-Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains | Changed
+
+@dataclass(frozen=True, slots=True)
+class ObjectId:
+    """EMAILID or THREADID (RFC 8474 §6)."""
+
+    kind: str
+    value: str
+
+
+Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains | Changed | ObjectId
 
 
 _FLAG_KEYS = {
@@ -126,6 +137,7 @@ _FLAG_KEYS = {
     b"FLAGGED": HasFlag("\\Flagged"), b"UNFLAGGED": HasFlag("\\Flagged", False),
     b"SEEN": HasFlag("\\Seen"), b"UNSEEN": HasFlag("\\Seen", False),
 }  # fmt: skip
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")  # objectid, RFC 8474 §7
 _FIELDS = (b"BCC", b"CC", b"FROM", b"SUBJECT", b"TO")
 _NEW = And((Recent(), HasFlag("\\Seen", False)))
 
@@ -171,6 +183,8 @@ class _Reader:
             return All()
         if name == b"NEW":
             return _NEW
+        if name == b"SAVEDATESUPPORTED":
+            return All()  # RFC 8514 §4.3: every mailbox here knows when its messages came
         if name in (b"RECENT", b"OLD"):
             return Recent(name == b"RECENT")
         tokens.space()
@@ -192,6 +206,10 @@ class _Reader:
             return Dated(When.INTERNAL, name.decode(), tokens.date())
         if name in (b"SENTBEFORE", b"SENTON", b"SENTSINCE"):
             return Dated(When.SENT, name[4:].decode(), tokens.date())
+        if name in (b"SAVEDBEFORE", b"SAVEDON", b"SAVEDSINCE"):
+            return Dated(When.SAVED, name[5:].decode(), tokens.date())
+        if name in (b"EMAILID", b"THREADID"):
+            return ObjectId(name.decode(), tokens.match(_OBJECT_ID, "an object id")[0].decode("ascii"))
         if name in _FIELDS:
             return HeaderContains(name.decode(), self._text())
         if name in (b"TEXT", b"BODY"):
@@ -284,3 +302,5 @@ def print_key(key: Key) -> bytes:
             return lead + b" " + astring(text.encode())
         case Contains(scope, text):
             return scope.encode() + b" " + astring(text.encode())
+        case ObjectId(kind, value):
+            return f"{kind} {value}".encode()

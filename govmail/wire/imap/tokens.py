@@ -63,6 +63,10 @@ class Tokens:
         self.enabled = enabled
         self._depth = 0
 
+    def whole(self) -> bytes:
+        """All octets of the command, for one that has a reader of its own."""
+        return self._octets
+
     # -- punctuation ----------------------------------------------------------------------------------------------
 
     def peek(self) -> bytes:
@@ -76,10 +80,6 @@ class Tokens:
             return False
         self.at = end
         return True
-
-    def took(self, text: bytes) -> bool:
-        """Whether `text` (in capitals) is what was taken last."""
-        return self._octets[max(self.at - len(text), 0) : self.at].upper() == text
 
     def expect(self, text: bytes) -> None:
         if not self.take(text):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
+import random
+
 import pytest
 
 from tests.kit.imap import ImapClient
@@ -61,3 +65,41 @@ async def test_batches_join_without_a_seam(stage: Stage) -> None:
             assert [int(line.split(b"UID ")[1].split()[0].rstrip(b")")) for line in lines] == uids
             assert [int(line.split()[1]) for line in lines] == list(range(1, len(uids) + 1))
         assert (await client.ok(b"SEARCH UNSEEN")) == [b"* SEARCH\r\n"]
+
+
+async def test_a_part_in_a_file_comes_decoded_and_streamed(stage: Stage) -> None:
+    """BINARY of what is too large for the database: whole, in pieces, its size; the encoding full of odd lines."""
+    octets = random.Random(1).randbytes(1_500_000)
+    text = "\r\n".join(f"caf\u00e9 {number}" for number in range(60_000)).encode()
+    encoded = base64.encodebytes(octets).replace(b"\n", b"\r\n").replace(b"=", b"")
+    quoted = quopri.encodestring(text.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
+    mail = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + encoded +
+        b"\r\n--b\r\nContent-Transfer-Encoding: Quoted-Printable\r\n\r\n" + quoted + b"\r\n--b--\r\n"
+    )  # fmt: skip
+    async with ImapClient(stage.plain, limit=1 << 23) as client:
+        await client.login(LOGIN)
+        await client.append(mail)
+        await client.ok(b"SELECT INBOX")
+        (line,) = await client.ok(b"FETCH 1 (BINARY.SIZE[1] BINARY.PEEK[1] BINARY.PEEK[2])")
+        start = b"* 1 FETCH (BINARY.SIZE[1] 1500000 BINARY[1] ~{1500000}\r\n" + octets
+        assert line == start + b" BINARY[2] ~{%d}\r\n" % len(text) + text + b")\r\n"
+        (line,) = await client.ok(b"FETCH 1 (BINARY.PEEK[1]<1000000.7> UID BINARY.PEEK[1]<1499999.7>)")
+        assert line == b"* 1 FETCH (UID 1 BINARY[1]<1000000> ~{7}\r\n%b BINARY[1]<1499999> ~{1}\r\n%b)\r\n" % (
+            octets[1_000_000:1_000_007], octets[-1:],
+        )  # fmt: skip
+
+
+async def test_large_headers_come_in_bounded_batches(stage: Stage) -> None:
+    """The batch ends where it holds enough, and the next goes on there."""
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.append(b"Subject: long\r\nX-Long: " + b"x" * 9000 + b"\r\n\r\ntext")
+        await client.ok(b"SELECT INBOX")
+        for _ in range(9):
+            await client.ok(b"COPY 1:* INBOX")
+        lines = await client.ok(b"FETCH 1:* (UID BODY[HEADER])")
+        seen = [line for line in lines if b"BODY[HEADER]" in line]
+        assert [int(line.split()[4]) for line in seen] == list(range(1, 513))
+        assert all(b"FLAGS (\\Seen" in line for line in seen)
+        assert all(line.endswith(b"x\r\n\r\n)\r\n") for line in seen)

@@ -40,6 +40,17 @@ def test_header_fields_for_imap_come_with_an_empty_line() -> None:
     assert select(b"From: a", frozenset((b"from",))) == b"From: a\r\n\r\n"
 
 
+def test_what_is_no_field_is_left_when_fields_are_left_out() -> None:
+    """HEADER.FIELDS.NOT: a line from an mbox, junk, a header without its empty line. Nothing is lost."""
+    raw = b"From nobody Mon Nov 23\r\nSubject: a\r\njunk\r\n more\r\nX: b\r\n\r\n"
+    names = frozenset((b"subject",))
+    assert select(raw, names, exclude=True) == b"From nobody Mon Nov 23\r\njunk\r\n more\r\nX: b\r\n\r\n"
+    assert select(b"X: b\nSubject: a\n\n", names, exclude=True) == b"X: b\n\r\n"
+    assert select(b"Subject: a\r\nX: b", names, exclude=True) == b"X: b\r\n\r\n"
+    assert select(b"Subject: a", names, exclude=True) == b"\r\n"
+    assert select(b"\r\n", names, exclude=True) == b"\r\n"
+
+
 def test_fields_beyond_the_limit_are_noticed() -> None:
     assert not Header(b"a: b\r\n" * 1001 + b"\r\n", LIMITS).complete
     assert Header(b"a: b\r\n" * 1000 + b"\r\n", LIMITS).complete

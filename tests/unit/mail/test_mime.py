@@ -285,3 +285,15 @@ def test_hostile_messages_end_and_answer(raw: bytes) -> None:
     assert digest.size == len(raw)
     for form in (digest.envelope, digest.bodystructure, digest.body_form):
         assert parse_value(form)[1] == b""
+
+
+def test_message_global_is_no_body_type_msg() -> None:
+    """RFC 3501 §9: envelope and body inside are for message/rfc822; readers of rev1 know no other."""
+    inner = b"Subject: inner\r\n\r\ntext"
+    mail = b"Content-Type: multipart/mixed; boundary=A\r\n\r\n--A\r\nContent-Type: message/global\r\n\r\n" + inner + b"\r\n--A--\r\n"
+    digest = digest_message(mail, limits=LIMITS)
+    value, _ = parse_value(digest.bodystructure)
+    assert value == [[b"message", b"global", None, None, None, b"7bit", len(inner), None, None, None, None], b"mixed", [b"boundary", b"A"], None, None, None]
+    span = section(digest.root, [1], "HEADER", digest.header_size)
+    assert span is not None
+    assert mail[span.offset : span.offset + span.length] == b"Subject: inner\r\n\r\n"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from govmail.errors import LimitReached, NoSuchMailbox, OverQuota
+from govmail.errors import LimitReached, NoSuchMailbox, NotFound, OverQuota
 from govmail.mail.envelope import DEFAULT_NOTIFY
 from govmail.store import accounts, contents, incoming, mailboxes, messages, queue
 from govmail.store.database import Database
-from govmail.store.values import Account, Delivered, Delivery, Flag, Mailbox, NewEntry, NewQueueMessage
+from govmail.store.values import (
+    Account,
+    Appended,
+    Columns,
+    Delivered,
+    Delivery,
+    Flag,
+    Mailbox,
+    NewEntry,
+    NewQueueMessage,
+)
 from tests.kit.contents import new_content, numbered, raw_mail
 
 NOW = 1_800_000_000
@@ -143,12 +153,10 @@ def test_failures_become_queue_entries_in_the_same_commit(db: Database) -> None:
 def test_append_keeps_flags_keywords_and_date(db: Database) -> None:
     deliver(db, "li")
     li = account(db, "li").account_id
-    done = db.run_write(
-        messages.append, li, "已发送", numbered(5), flags=SEEN, keywords=["$Forwarded"], internal_date=NOW - 99, now=NOW
-    )
+    done = db.run_write(messages.append, li, "已发送", [Appended(numbered(5), SEEN, ["$Forwarded"], NOW - 99)], now=NOW)
     sent = box(db, "li", "Sent")
     [row] = db.run_read(messages.rows, li, sent.mailbox_id, None)
-    assert (done.uid, done.uidvalidity) == (row.uid, sent.uidvalidity)
+    assert (done.uids, done.uidvalidity) == ((row.uid, row.uid), sent.uidvalidity)
     assert (row.flags, row.internal_date, row.saved_date) == (SEEN, NOW - 99, NOW)
     assert [name for bit, name in db.run_read(messages.keyword_names, li).items() if row.keywords >> bit & 1] == ["$Forwarded"]
     assert counters(sent) == (1, 0, 0)
@@ -157,13 +165,63 @@ def test_append_keeps_flags_keywords_and_date(db: Database) -> None:
 def test_append_refuses(db: Database) -> None:
     deliver(db, "li")
     li = account(db, "li").account_id
-    arguments = {"flags": 0, "keywords": [], "internal_date": NOW, "now": NOW}
+    news = [Appended(numbered(number), 0, [], NOW) for number in (2, 3)]
     with pytest.raises(NoSuchMailbox):
-        db.run_write(messages.append, li, "Nowhere", numbered(2), **arguments)  # type: ignore[arg-type]
+        db.run_write(messages.append, li, "Nowhere", news, now=NOW)
     db.run_write(accounts.set_quota, "li", 1)
     with pytest.raises(OverQuota):
-        db.run_write(messages.append, li, "INBOX", numbered(2), **arguments)  # type: ignore[arg-type]
+        db.run_write(messages.append, li, "INBOX", news, now=NOW)
     assert box(db, "li").messages == 1
+
+
+def test_many_are_appended_or_none(db: Database) -> None:
+    """RFC 3502: the second does not fit; the first is not there either. Equal ones are two messages of one content."""
+    deliver(db, "li")
+    li = account(db, "li").account_id
+    room = account(db, "li").used_octets + numbered(2).size
+    db.run_write(accounts.set_quota, "li", room)
+    with pytest.raises(OverQuota):
+        db.run_write(messages.append, li, "INBOX", [Appended(numbered(number), 0, [], NOW) for number in (2, 3)], now=NOW)
+    assert [row.uid for row in db.run_read(messages.rows, li, 1, None)] == [1]
+    db.run_write(accounts.set_quota, "li", None)
+    done = db.run_write(messages.append, li, "INBOX", [Appended(numbered(2), flags, [], NOW) for flags in (0, SEEN, 0)], now=NOW)
+    assert done.uids == (2, 4)
+    found = db.run_read(messages.rows, li, 1, ((2, 4),))
+    assert [row.flags for row in found] == [0, SEEN, 0]
+    assert len({row.content_id for row in found}) == 1
+    assert counters(box(db, "li")) == (4, 3, 0)
+
+
+def test_a_replaced_message_makes_room_for_its_successor(db: Database) -> None:
+    deliver(db, "li")
+    li = account(db, "li").account_id
+    db.run_write(accounts.set_quota, "li", account(db, "li").used_octets + 10)
+    done = db.run_write(messages.replace, li, 1, 1, li, "Drafts", Appended(numbered(1), 0, [], NOW), now=NOW)
+    assert done.uids == (1, 1)
+    assert db.run_read(messages.rows, li, 1, None) == []
+    with pytest.raises(NotFound):
+        db.run_write(messages.replace, li, 1, 1, li, "Drafts", Appended(numbered(1), 0, [], NOW), now=NOW)
+    db.run_write(accounts.set_quota, "li", 1)
+    drafts = box(db, "li", "Drafts").mailbox_id
+    with pytest.raises(OverQuota):
+        db.run_write(messages.replace, li, drafts, 1, li, "INBOX", Appended(numbered(2), 0, [], NOW), now=NOW)
+    assert [row.uid for row in db.run_read(messages.rows, li, drafts, None)] == [1]
+
+
+def test_columns_are_the_rows(db: Database) -> None:
+    for _ in range(5):
+        deliver(db, "li")
+    li = account(db, "li").account_id
+    db.run_write(messages.store_flags, li, 1, ((2, 3),), "add", SEEN, ["work"])
+    ranges = ((2, 2), (4, 9))
+    columns = db.run_read(messages.columns, li, 1, ranges)
+    rows = db.run_read(messages.rows, li, 1, ranges)
+    fields = ("uid", "flags", "keywords", "modseq", "content_id", "internal_date", "size", "saved_date")
+    assert len(rows) == 3
+    assert [tuple(column) for column in columns] == [tuple(getattr(row, name) for row in rows) for name in fields]
+    few = db.run_read(messages.columns, li, 1, ranges, flags_only=True)
+    assert few == Columns(*columns[:4])
+    assert db.run_read(messages.columns, li, 1, ((7, 9),)) == Columns([], [], [], [], [], [], [], [])
 
 
 @pytest.mark.parametrize(

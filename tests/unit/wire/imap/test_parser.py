@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
 from govmail.wire.imap import parser, responses, search
+from govmail.wire.imap.append import AppendReader
 from govmail.wire.imap.enabled import NOTHING
-from govmail.wire.imap.fetch import BodySection, Plain, Section, Text, parse_items
+from govmail.wire.imap.fetch import BinarySection, BodySection, Plain, Section, Text, parse_items
 from govmail.wire.imap.numset import STAR, NumSet
 from govmail.wire.imap.tokens import Tokens
 
@@ -52,8 +53,6 @@ EXAMPLES: list[tuple[parser.Parser, bytes, c.Command]] = [
      c.List("", ("*",), frozenset(), frozenset({"SPECIAL-USE", "STATUS", "CHILDREN"}), (b"UNSEEN", b"MESSAGES"), extended=True)),
     (parser.lsub, b' "#news." "comp.mail.*"', c.List("#news.", ("comp.mail.*",))),
     (parser.status, b" blurdybloop (UIDNEXT MESSAGES)", c.Status("blurdybloop", (b"UIDNEXT", b"MESSAGES"))),
-    (parser.append, b" saved-messages (\\seen $Work) {310}\r\n", c.Append("saved-messages", ("\\Seen", "$Work"), None)),
-    (parser.append, b' INBOX "17-Jul-1996 02:44:25 -0700" {3+}\r\n', c.Append("INBOX", (), datetime(1996, 7, 17, 2, 44, 25, tzinfo=LOCAL))),
     (parser.fetch, b" 2:4,7 FLAGS", c.Fetch(NumSet(((2, 4), (7, 7))), (Plain.FLAGS,))),
     (parser.fetch, b" 1:* FAST", c.Fetch(NumSet(((1, STAR),)), (Plain.FLAGS, Plain.INTERNALDATE, Plain.SIZE))),
     (parser.fetch, b" 2 (flags body[header.fields (DATE FROM)])",
@@ -84,7 +83,6 @@ WRONG: list[tuple[parser.Parser, bytes]] = [
     (parser.bare, b" x"), (parser.login, b" a"), (parser.login, b' "a" "b'), (parser.login, b" a b c"), (parser.login, b" {5}\r\nab c"),
     (parser.select, b' ""'), (parser.select, b" &AGE-"), (parser.identify, b' ("a")'), (parser.enable, b""),
     (parser.list_, b' "" "*" RETURN (NONSENSE)'), (parser.list_, b' (RECURSIVEMATCH) "" "*"'), (parser.status, b" x ()"), (parser.status, b" x (NONSENSE)"),
-    (parser.append, b" x {3}\r\n {4}\r\n"), (parser.append, b' x "32-Jul-1996 02:44:25 -0700" {3}\r\n'), (parser.append, b" x"),
     (parser.fetch, b" 0 FLAGS"), (parser.fetch, b" 1"), (parser.fetch, b" 1 ()"), (parser.fetch, b" 1 BODY[MIME]"), (parser.fetch, b" 1 BODY[1.]"),
     (parser.fetch, b" 1 BODY[0]"), (parser.fetch, b" 1 BODY[HEADER.FIELDS ()]"), (parser.fetch, b" 1 BODY[]<0.0>"), (parser.fetch, b" 1 NONSENSE"),
     (parser.store, b" 1 FLAGS (\\Nonsense)"), (parser.store, b" 1 *FLAGS x"), (parser.search, b" "), (parser.search, b" CHARSET UTF-8 TEXT \"\xff\""),
@@ -161,11 +159,18 @@ sections = st.one_of(
     st.builds(Section, st.lists(st.integers(1, 99), min_size=1, max_size=4).map(tuple), st.sampled_from([Text.FULL, Text.HEADER, Text.TEXT, Text.MIME])),
     st.builds(Section, st.lists(st.integers(1, 99), max_size=4).map(tuple), st.sampled_from([Text.FIELDS, Text.FIELDS_NOT]), fields),
 )
-items = st.sampled_from(list(Plain)) | st.builds(BodySection, sections, st.booleans(), st.none() | st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 2**63 - 1)))
+partials = st.none() | st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 2**63 - 1))
+paths = st.lists(st.integers(1, 99), max_size=4).map(tuple)
+items = st.one_of(
+    st.sampled_from(list(Plain)),
+    st.builds(BodySection, sections, st.booleans(), partials),
+    st.builds(BinarySection, paths, st.booleans(), partials),
+    st.builds(BinarySection, paths, st.just(True), st.none(), st.just(True)),
+)
 
 
 @given(st.lists(items, min_size=1, max_size=6, unique=True))
-def test_fetch_items_come_back(wanted: list[Plain | BodySection]) -> None:
+def test_fetch_items_come_back(wanted: list[Plain | BodySection | BinarySection]) -> None:
     octets = b"(" + b" ".join(item.value if isinstance(item, Plain) else bytes(item) for item in wanted) + b")"
     assert list(parse_items(Tokens(octets))) == wanted
 
@@ -181,6 +186,7 @@ leaves = st.one_of(
     st.builds(search.Changed, st.integers(0, 2**63 - 1)),
     st.builds(search.HeaderContains, st.sampled_from(["FROM", "SUBJECT", "MESSAGE-ID", "X-LONG NAME"]), words),
     st.builds(search.Contains, st.sampled_from(["TEXT", "BODY"]), words),
+    st.builds(search.ObjectId, st.sampled_from(["EMAILID", "THREADID"]), st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)),
 )
 keys = st.recursive(
     leaves,
@@ -207,10 +213,19 @@ def test_dates_come_back(seconds: int) -> None:
     assert Tokens(responses.internal_date(seconds)).date_time() == datetime.fromtimestamp(seconds, UTC)
 
 
+
+def append(tokens: Tokens) -> object:
+    reader = AppendReader()
+    tokens = Tokens(b"a APPEND" + tokens.whole())
+    while (step := reader.next(tokens)) is not None:
+        assert len(reader.messages) < 100, step
+    return reader
+
+
 PARSERS = [parser.bare, parser.identify, parser.login, parser.authenticate, parser.enable, parser.select, parser.create, parser.rename, parser.list_,
-           parser.lsub, parser.status, parser.append, parser.fetch, parser.store, parser.search, parser.copy, parser.expunge_uids, parser.parse_start]  # fmt: skip
+           parser.lsub, parser.status, append, parser.fetch, parser.store, parser.search, parser.copy, parser.expunge_uids, parser.parse_start]  # fmt: skip
 scraps = st.sampled_from([b" ", b"(", b")", b'"', b"\\", b"{3}\r\n", b"{3+}\r\nabc", b"[", b"]", b"<", b">", b"1", b"*", b":", b",", b"BODY", b".PEEK", b"HEADER.FIELDS", b"NOT", b"OR",
-                          b"CHARSET ", b"UTF-8", b"TEXT", b"FLAGS", b"+", b"-", b"INBOX", b"&AGE-", b"\xb9\xab", b"\xff", b"\0", b"NIL", b"RETURN", b"STATUS", b"1-Jan-2026"])  # fmt: skip
+                          b"CHARSET ", b"UTF-8", b"TEXT", b"FLAGS", b"+", b"-", b"INBOX", b"&AGE-", b"\xb9\xab", b"\xff", b"\0", b"NIL", b"RETURN", b"STATUS", b"1-Jan-2026", b"CATENATE", b"URL ", b'"/INBOX/;UID=1"', b"~"])  # fmt: skip
 
 
 @given(st.sampled_from(PARSERS), st.lists(scraps, max_size=20).map(b"".join) | st.binary(max_size=60))
