@@ -15,7 +15,7 @@ from pathlib import Path
 
 from directory import tokens
 from govmail.config import Issuer, Limits
-from govmail.errors import AuthenticationFailed, BadAddress, SyntaxProblem
+from govmail.errors import AuthenticationFailed, BadAddress, MailError, SyntaxProblem
 from govmail.imap.verbs import VERBS
 from govmail.interfaces import Principal
 from govmail.mail import transfer
@@ -35,6 +35,7 @@ from govmail.mail.mime import digest_message, dump, load, section
 from govmail.mail.text import decode_words, fold, html_text, preview
 from govmail.wire import sasl, sasl_mechanisms
 from govmail.wire.imap import commands, numset, responses, utf7
+from govmail.wire.imap.append import AppendReader, Octets, UrlOctets
 from govmail.wire.imap.fetch import parse_items
 from govmail.wire.imap.framer import Event, Fatal, Framer, MessageLiteral, Piece
 from govmail.wire.imap.parser import parse_start
@@ -118,6 +119,28 @@ def read_command(data: bytes) -> object:
     if verb is None:
         raise SyntaxProblem
     return verb.parser(tokens)
+
+
+def read_append(data: bytes) -> AppendReader:
+    """APPEND with all its literals announced and none of their octets."""
+    reader = AppendReader(most=20)
+    tokens = Tokens(data)
+    while reader.next(tokens) is not None:
+        pass
+    return reader
+
+
+def check_append(data: bytes) -> None:
+    """Cut after each literal, as the framer gives it, it is the same command."""
+    whole, reader = read_append(data), AppendReader(most=20)
+    ends = [found.end() for found in re.finditer(rb"\}\r\n", data)]
+    for end in [*ends, len(data)]:
+        step: object = reader  # anything but None
+        while step is not None and not isinstance(step, Octets | UrlOctets):
+            step = reader.next(Tokens(data[:end]))
+        if step is None:
+            break
+    assert (reader.name, reader.mailbox, reader.replaced, reader.messages) == (whole.name, whole.mailbox, whole.replaced, whole.messages)
 
 
 def check_command(data: bytes) -> None:
@@ -347,6 +370,12 @@ _FIELDS = [b"Subject: " + raw + b"\r\n" for raw in _HEADERS] + [
     b"From: \"A (b\" <a@b.example>, g: c@d.example, e@f.example;\r\n", b"Date: Mon, 23 Nov 2026 22:38:36 +0800 (CST)\r\n",
     b"To: =?gb2312?B?1cXI/Q==?= <z@jx.example>,\r\n <y@x.example>\r\n", b"Message-ID: <1@jx.example>\r\nReferences: <a@b> <c@d>\r\n",
 ]  # fmt: skip
+_APPENDS = [
+    b'a1 APPEND INBOX (\\Seen $Work) "05-Jan-2027 08:00:00 +0800" {5}\r\n', b"a1 APPEND x ~{5+}\r\n (\\Draft) {6}\r\n {7}\r\n",
+    b'a1 APPEND x CATENATE (URL "/x/;UID=1/;SECTION=1.2.MIME" TEXT {5}\r\n URL {20}\r\n TEXT ~{0}\r\n) {3}\r\n',
+    b"a1 UID REPLACE * {5}\r\ninbox CATENATE (TEXT {4}\r\n)", b"a1 REPLACE 4 x {3}\r\n",
+]  # fmt: skip
+_APPEND_WORDS = [b" ", b"(", b")", b"{5}\r\n", b"~{5}\r\n", b"{0}\r\n", b"CATENATE ", b"TEXT ", b"URL ", b'"/a/;UID=1"', b";PARTIAL=1.2", b"%41", b"%FF", b"REPLACE ", b"*", b'"']
 _IMAP_WORDS = [
     b" ", b"\r\n", b"(", b")", b"{3}\r\n", b"{3+}\r\n", b"{0+}\r\n", b"{4294967295+}\r\n", b"{99999999999999999999}\r\n", b'"', b"\\", b"*", b"%", b"NIL", b"\0", b"\xff",
     b"1:*", b"4294967295", b"BODY[", b"]", b"<0.1>", b"HEADER.FIELDS", b".NOT", b"UID ", b"NOT ", b"OR ", b"CHARSET ", b"&", b"-", b"APPEND ", b"+", b"BODY.PEEK[1.2.MIME]",
@@ -377,6 +406,7 @@ TARGETS = {
     for target in (
         Target("imap-framer", lambda data: frame([data], LIMITS, authenticated=True), check_framer, [b"\r\n".join(_LINES[at : at + 3]) + b"\r\n" for at in range(0, len(_LINES), 3)], _IMAP_WORDS),
         Target("imap-command", read_command, check_command, _LINES, _IMAP_WORDS, (SyntaxProblem,)),
+        Target("imap-append", read_append, check_append, _APPENDS, _APPEND_WORDS, (MailError,)),
         Target("imap-search", lambda data: parse_keys(Tokens(data)), check_search, _KEYS, _IMAP_WORDS, (SyntaxProblem,)),
         Target("imap-numset", numset.NumSet.parse, check_numset, [b"1", b"1:*", b"*:4,7,9:2", b"4294967295:*"], [b",", b":", b"*", b"0", b"1", b"4294967295", b"4294967296"], (SyntaxProblem,)),
         Target("imap-utf7", utf7.decode, check_utf7, [utf7.encode(text) for text in ("已发送", "a&b", "江西/赣州", "𬭊", "Entwürfe")], [b"&", b"-", b",", b"+", b"AAA", b"2D8", b"\xff"], (SyntaxProblem,)),

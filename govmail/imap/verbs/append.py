@@ -18,6 +18,7 @@ from govmail.imap.fetching import Span, octets_of_section
 from govmail.imap.state import Result
 from govmail.imap.upload import Upload, prepare_upload
 from govmail.imap.verbs.fetch import chosen, pieces_of
+from govmail.imap.verbs.store import READ_ONLY, TRY_CREATE, expunged
 from govmail.imap.view import SelectedView
 from govmail.store import changes, mailboxes, messages
 from govmail.store.blobs import BlobFiles
@@ -32,8 +33,6 @@ from govmail.wire.imap.url import BadUrl, MessageUrl, parse_url
 if TYPE_CHECKING:
     from govmail.imap.session import Event, Session
 
-TRY_CREATE = Result(b"NO", "no such mailbox", b"TRYCREATE")
-READ_ONLY = Result(b"NO", "mailbox is read-only", b"READ-ONLY")
 TOGETHER = 20  # messages of a command that may share their commit with others
 
 
@@ -217,7 +216,7 @@ class _Work:
         # RFC 8508 §3.4: APPENDUID comes untagged, before EXPUNGE
         session.write(responses.untagged(b"OK", "replaced", responses.append_uid(result.uidvalidity, result.uids)))
         await session.tell(news, expunges=True, with_uid=self._reader.name.startswith("UID "))
-        return Result(b"OK")
+        return expunged(session, view)
 
 
 def _replace_and_look(

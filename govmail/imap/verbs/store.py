@@ -109,7 +109,7 @@ async def _move(session: Session, command: commands.Copy, *, by_uid: bool) -> Re
     await session.tell(news, expunges=True, with_uid=by_uid)
     if gone or not result.source:
         return GONE if gone else OK
-    return _expunged(session, view)
+    return expunged(session, view)
 
 
 def _transfer(
@@ -133,11 +133,11 @@ async def expunge(session: Session, command: commands.Expunge, tag: bytes) -> Re
         any_gone, news = await session.server.database.write(_expunge, view, uids, session.server.now())
         await session.tell(news, expunges=True, with_uid=command.numbers is not None)
         if any_gone:
-            return _expunged(session, view)
+            return expunged(session, view)
     return OK
 
 
-def _expunged(session: Session, view: SelectedView) -> Result:
+def expunged(session: Session, view: SelectedView) -> Result:
     """After messages went: how far the client now knows the mailbox (RFC 7162 §3.2.7; for MOVE RFC 6851 §4.4).
 
     Not for one that does not want to hear of flags (RFC 5465): it would believe that it knows them.
