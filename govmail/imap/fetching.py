@@ -95,20 +95,20 @@ class Plan:
         # With CONDSTORE a response of its own tells it, because that has the new modseq (RFC 7162 §3.1).
         self._tells_seen = self.sees and Plain.FLAGS not in plain and not enabled.condstore
         self._uid_only = enabled.uid_only
-        self._columns = [_COLUMNS[item][1] for item in plain]
-        parts = [_COLUMNS[item][0] for item in plain]
-        seen = b"%b" if self._tells_seen else b""
-        if self._tells_seen:  # between the items and the sections, with the space that is needed there
-            self._columns.append(_newly_seen(first=not plain))
         tops = [item for item in sections if isinstance(item, BodySection) and _in_header(item)]
         if len(tops) < len(sections):
             tops = []  # all of them line by line, in the client's order
-        self._columns += [_header_column(item) for item in tops]
-        labels = b" ".join([item.label + b" %b" for item in tops])
-        lead = b" ".join(parts) + seen
+        self._columns = [
+            *(_COLUMNS[item][1] for item in plain),
+            *((_newly_seen(first=not plain),) if self._tells_seen else ()),
+            *map(_header_column, tops),
+        ]
         self._space = b" " if plain or tops else b""  # what the first section needs in front
         head = b"* %d UIDFETCH (" if enabled.uid_only else b"* %d FETCH ("  # RFC 9586 §3.3
-        self._template = head + lead + (b" " if plain and labels else b"") + labels
+        names = b" ".join([_COLUMNS[item][0] for item in plain])
+        labels = b" ".join([item.label.replace(b"%", b"%%") + b" %b" for item in tops])
+        # What is newly seen stands between the two and brings the space that it needs.
+        self._template = head + names + (b"%b" if self._tells_seen else b"") + (b" " if names and labels else b"") + labels
         self._sections = [] if tops else [_Wanted(item) for item in sections]
         self.needs_body = bool(self._sections)
         needs_contents = self.needs_body or bool(tops) or any(item not in _ROW_ITEMS for item in plain)
@@ -236,12 +236,14 @@ class _Source:
         return contents.parts(self._conn, self.ids)
 
     @cached_property
-    def previews(self) -> dict[int, str]:
-        return contents.previews(self._conn, self.ids)
+    def previews(self) -> dict[int, bytes]:
+        """As they go on the wire."""
+        found = contents.previews(self._conn, self.ids)
+        return {content_id: string(text.encode("utf-8", "replace")) for content_id, text in found.items()}
 
     @cached_property
-    def email_ids(self) -> dict[int, str]:
-        return contents.email_ids(self._conn, self.ids)
+    def email_ids(self) -> dict[int, bytes]:
+        return {content_id: email_id.encode() for content_id, email_id in contents.email_ids(self._conn, self.ids).items()}
 
     @cached_property
     def headers(self) -> dict[int, bytes]:
@@ -404,14 +406,6 @@ def _header_column(item: BodySection) -> Column:
     return column
 
 
-def _of_contents(table: Callable[[_Source], dict[int, bytes]]) -> Column:
-    return lambda source: map(table(source).__getitem__, source.rows.content_ids)
-
-
-def _quoted_previews(source: _Source) -> dict[int, bytes]:
-    return {content_id: string(text.encode("utf-8", "replace")) for content_id, text in source.previews.items()}
-
-
 # The name and form of each plain item, and its column.
 _COLUMNS: dict[Plain, tuple[bytes, Column]] = {
     Plain.UID: (b"UID %d", lambda source: source.rows.uids),
@@ -424,7 +418,7 @@ _COLUMNS: dict[Plain, tuple[bytes, Column]] = {
     Plain.ENVELOPE: (b"ENVELOPE %b", lambda source: [source.forms[one][1] for one in source.rows.content_ids]),
     Plain.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", lambda source: [source.forms[one][2] for one in source.rows.content_ids]),
     Plain.BODY: (b"BODY %b", lambda source: [source.parts[one][1] for one in source.rows.content_ids]),
-    Plain.EMAILID: (b"EMAILID (%b)", lambda source: [source.email_ids[one].encode() for one in source.rows.content_ids]),
-    Plain.PREVIEW: (b"PREVIEW %b", _of_contents(_quoted_previews)),
+    Plain.EMAILID: (b"EMAILID (%b)", lambda source: [source.email_ids[one] for one in source.rows.content_ids]),
+    Plain.PREVIEW: (b"PREVIEW %b", lambda source: [source.previews[one] for one in source.rows.content_ids]),
 }
 _ROW_ITEMS = frozenset((Plain.UID, Plain.FLAGS, Plain.MODSEQ, Plain.INTERNALDATE, Plain.SIZE, Plain.SAVEDATE, Plain.THREADID))

@@ -103,3 +103,17 @@ async def test_large_headers_come_in_bounded_batches(stage: Stage) -> None:
         assert [int(line.split()[4]) for line in seen] == list(range(1, 513))
         assert all(b"FLAGS (\\Seen" in line for line in seen)
         assert all(line.endswith(b"x\r\n\r\n)\r\n") for line in seen)
+
+
+async def test_field_names_are_never_a_format(stage: Stage) -> None:
+    """Names of fields stand in the answer as they were asked for, whatever is in them."""
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.append(b"Subject: a\r\nX%d: b\r\nX.: c\r\n\r\ntext")
+        await client.ok(b"SELECT INBOX")
+        for name, found in ((b"X%d", b"X%d: b\r\n"), (b"X.", b"X.: c\r\n"), (b"%b%(x)s", b""), (b"[", b""), (b"Subject: a", b"")):
+            (line,) = await client.ok(b'FETCH 1 BODY.PEEK[HEADER.FIELDS ("%b")]' % name)
+            assert line.startswith(b"* 1 FETCH (BODY[HEADER.FIELDS (")
+            assert line.endswith(b"{%d}\r\n%b\r\n)\r\n" % (len(found) + 2, found))
+            (line,) = await client.ok(b'FETCH 1 (UID BODY.PEEK[HEADER.FIELDS ("%b")] BODY.PEEK[TEXT])' % name)
+            assert line.endswith(b" {%d}\r\n%b\r\n BODY[TEXT] {4}\r\ntext)\r\n" % (len(found) + 2, found))
