@@ -9,6 +9,7 @@ RFC 3501 §6.4.5, §7.4.2; RFC 9051 §6.4.5.1 (sections); RFC 3516 (BINARY), 847
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
@@ -135,6 +136,7 @@ _PARTIAL = re.compile(rb"<([0-9]{1,19})\.([0-9]{1,19})>")
 PATH_LIMIT = 100  # deeper than any stored structure
 FIELDS_LIMIT = 200
 ITEMS_LIMIT = 200
+BINARY_LIMIT = 10  # pieces of one part: each costs decoding the part up to there
 
 
 def parse_items(tokens: Tokens) -> tuple[Item, ...]:
@@ -148,7 +150,8 @@ def parse_items(tokens: Tokens) -> tuple[Item, ...]:
                 tokens.at = start
         return (parse_item(tokens),)
     items = tuple(dict.fromkeys(tokens.items(lambda: parse_item(tokens))))
-    if len(items) > ITEMS_LIMIT:
+    decoded = Counter(item.path for item in items if isinstance(item, BinarySection))
+    if len(items) > ITEMS_LIMIT or any(count > BINARY_LIMIT for count in decoded.values()):
         raise SyntaxProblem("too many FETCH items")
     return items
 

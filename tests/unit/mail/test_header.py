@@ -40,6 +40,14 @@ def test_header_fields_for_imap_come_with_an_empty_line() -> None:
     assert select(b"From: a", frozenset((b"from",))) == b"From: a\r\n\r\n"
 
 
+def test_many_and_long_names_choose_as_few_do() -> None:
+    long = b"X-" + b"y" * 2000
+    raw = long + b": a\r\nTo: b\r\nCc: c\r\n\r\n"
+    assert select(raw, frozenset((long.lower(),))) == long + b": a\r\n\r\n"
+    many = frozenset(b"x-%d" % number for number in range(500)) | {b"to"}
+    assert select(raw, many) == b"To: b\r\n\r\n"
+
+
 def test_what_is_no_field_is_left_when_fields_are_left_out() -> None:
     """HEADER.FIELDS.NOT: a line from an mbox, junk, a header without its empty line. Nothing is lost."""
     raw = b"From nobody Mon Nov 23\r\nSubject: a\r\njunk\r\n more\r\nX: b\r\n\r\n"

@@ -85,6 +85,8 @@ WRONG: list[tuple[parser.Parser, bytes]] = [
     (parser.list_, b' "" "*" RETURN (NONSENSE)'), (parser.list_, b' (RECURSIVEMATCH) "" "*"'), (parser.status, b" x ()"), (parser.status, b" x (NONSENSE)"),
     (parser.fetch, b" 0 FLAGS"), (parser.fetch, b" 1"), (parser.fetch, b" 1 ()"), (parser.fetch, b" 1 BODY[MIME]"), (parser.fetch, b" 1 BODY[1.]"),
     (parser.fetch, b" 1 BODY[0]"), (parser.fetch, b" 1 BODY[HEADER.FIELDS ()]"), (parser.fetch, b" 1 BODY[]<0.0>"), (parser.fetch, b" 1 NONSENSE"),
+    (parser.fetch, b" 1 (" + b" ".join(b"BINARY[1]<%d.1>" % first for first in range(11)) + b")"), (parser.fetch, b" 1 BINARY[1.MIME]"),
+    (parser.fetch, b" 1 BINARY.SIZE[1]<0.1>"), (parser.fetch, b" 1 PREVIEW (EAGER)"), (parser.fetch, b" 1 BINARY"),
     (parser.store, b" 1 FLAGS (\\Nonsense)"), (parser.store, b" 1 *FLAGS x"), (parser.search, b" "), (parser.search, b" CHARSET UTF-8 TEXT \"\xff\""),
     (parser.search, b" " + b"(" * 60 + b"ALL" + b")" * 60), (parser.search, b" " + b"NOT " * 60 + b"ALL"), (parser.search, b" ALL" * 2000),
     (parser.search, b" SINCE 30-Feb-2026"), (parser.search, b" OR ALL"), (parser.search, b" UID 0"),
