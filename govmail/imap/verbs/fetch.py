@@ -145,13 +145,17 @@ async def push(session: Session, items: tuple[Item, ...], rest: Ranges) -> None:
 
 
 async def _send(session: Session, batch: Batch) -> None:
-    for piece in batch.pieces:
-        if isinstance(piece, Span):
-            await _stream(session, piece)
-        elif isinstance(piece, Encoded):
-            await _decode(session, piece)
-        else:
-            await session.send((piece,))
+    try:
+        for piece in batch.pieces:
+            if isinstance(piece, Span):
+                await _stream(session, piece)
+            elif isinstance(piece, Encoded):
+                await _decode(session, piece)
+            else:
+                await session.send((piece,))
+    except StoreFailed:
+        session.close("internal error")  # in the middle of a response nothing else can be said
+        raise
 
 
 async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) -> Batch:
@@ -171,12 +175,8 @@ async def pieces_of(span: Span, files: BlobFiles) -> AsyncIterator[bytes]:
 
 async def _stream(session: Session, span: Span) -> None:
     """A body from its file."""
-    try:
-        async for octets in pieces_of(span, session.server.database.blobs):
-            await session.send((octets,))
-    except StoreFailed:
-        session.close("internal error")  # the literal was announced; nothing else can be said in it
-        raise
+    async for octets in pieces_of(span, session.server.database.blobs):
+        await session.send((octets,))
 
 
 async def _decode(session: Session, part: Encoded) -> None:
@@ -192,7 +192,6 @@ async def _decode(session: Session, part: Encoded) -> None:
         size -= len(octets)
         await session.send((octets,))
     if size:
-        session.close("internal error")
         raise StoreFailed(private=f"{part.ref.path} changed while it was read")
 
 

@@ -117,3 +117,21 @@ async def test_field_names_are_never_a_format(stage: Stage) -> None:
             assert line.endswith(b"{%d}\r\n%b\r\n)\r\n" % (len(found) + 2, found))
             (line,) = await client.ok(b'FETCH 1 (UID BODY.PEEK[HEADER.FIELDS ("%b")] BODY.PEEK[TEXT])' % name)
             assert line.endswith(b" {%d}\r\n%b\r\n BODY[TEXT] {4}\r\ntext)\r\n" % (len(found) + 2, found))
+
+
+async def test_a_file_that_is_gone_ends_the_connection_not_the_grammar(stage: Stage) -> None:
+    """A response was begun: neither NO nor another response may follow in it."""
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        await client.append(b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(random.Random(3).randbytes(900_000)))
+        await client.ok(b"SELECT INBOX")
+    (path,) = [path for path, _ in stage.database.blobs.paths()]
+    for item, begun in ((b"BINARY.PEEK[1]", b"* 1 FETCH (BINARY[1] "), (b"BODY.PEEK[]", b"* 1 FETCH (BODY[] {")):
+        async with ImapClient(stage.plain) as client:
+            await client.login(LOGIN)
+            await client.ok(b"EXAMINE INBOX")
+            stage.database.blobs.remove(path)
+            await client.send(b"a1 FETCH 1 " + item + b"\r\n")
+            said = await client.reader.read()
+            assert said.startswith(begun)
+            assert b"a1 " not in said
