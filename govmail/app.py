@@ -23,6 +23,7 @@ from directory.ldap.service import LdapDirectory
 from directory.local import LocalDirectory
 from directory.model import DirectoryService
 from directory.passwords import PasswordAuthenticator, PasswordPool, load_key
+from directory.people import DirectoryPeople
 from directory.proofs import DirectoryProofs, end_point_of
 from directory.throttle import Throttle
 from filters import chain as filter_chain
@@ -134,7 +135,10 @@ async def build(config: Config, data_dir: Path) -> Parts:
             *standard_jobs(), Job("dkim", 600.0, Keys(people, data_dir).make),
             Job("quotas", 6 * 3600.0, Quotas(people, config.directory).copy),
         )),
-        imap=ImapServer(config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, proofs=proofs, clock=clock),
+        imap=ImapServer(
+            config, database, authenticator, bus, budget=budget, spool=spool, readers=readers, proofs=proofs,
+            people=DirectoryPeople(people, resolver, config.directory), clock=clock,
+        ),
         smtp=SmtpServer(services), readers=readers, ports={},
     )  # fmt: skip
 

@@ -85,6 +85,10 @@ class Limits(Section, frozen=True, kw_only=True):
     mailbox_name_octets: Annotated[int, Meta(description="a whole mailbox name, UTF-8")] = 1000
     mailbox_depth: Annotated[int, Meta(description="levels of a mailbox name")] = 20
     mailboxes_per_account: Annotated[int, Meta(description="mailboxes of one account")] = 2000
+    acl_entries: Annotated[int, Meta(description="people with rights of their own in one mailbox (RFC 4314)", ge=1)] = 500
+    foreign_mailboxes: Annotated[int, Meta(description="access rights in mailboxes of others that LIST reads for one person")] = 5000
+    annotations: Annotated[int, Meta(description="annotations of one mailbox: shared ones, and as many of each reader (RFC 5464)")] = 100
+    annotation_octets: Annotated[int, Meta(description="the value of one annotation")] = 16 * KB
     keywords_per_account: Annotated[int, Meta(description="different keywords in one account", le=63)] = 60
 
     connections: Annotated[int, Meta(description="open connections of one listener")] = 25_000

@@ -107,6 +107,16 @@ class Authenticator(Protocol):
         """
 
 
+class People(Protocol):
+    """Who is meant by a login, and which login somebody has, for rights in mailboxes."""
+
+    async def find(self, login: str) -> str | None:
+        """The directory_id of the person with this address; None: there is none. Raises DirectoryUnavailable."""
+
+    async def logins(self, directory_ids: tuple[str, ...]) -> dict[str, str]:
+        """The primary address (`Address.key`) of those that are people; while the directory is away, of those known before."""
+
+
 # -- filters ------------------------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,7 @@ ACTS: Mapping[str, Callable[..., Any]] = MappingProxyType({
     "mailbox.usage": mailbox.usage,
     "mailbox.count": mailbox.count,
     "mailbox.capability": mailbox.capability,
+    "mailbox.share": mailbox.share,
     "queue.list": queue.list_entries,
     "queue.show": queue.show,
     "queue.retry": queue.retry,

@@ -1,4 +1,4 @@
-"""Mailboxes as operators see them: how much lies where, and what IMAP offers there; never what stands in the mails."""
+"""Mailboxes as operators see them: how much lies where, what IMAP offers there, which belong to a unit; never what stands in the mails."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from admin.actions.context import Actor, Context, require
-from admin.actions.find import path_of, person_of
+from admin.actions.find import path_of, person_of, unit_of
 from admin.texts import say
 from directory.model import Person, limit_of
 from govmail.errors import BadInput
 from govmail.imap import capabilities
-from govmail.store import accounts, mailboxes
+from govmail.store import accounts, acl, mailboxes
 from govmail.store.connection import Connection
 from govmail.store.values import Account, Mailbox
 
@@ -51,6 +51,15 @@ class Usage:
     messages: int
     used_octets: int
     quota_octets: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The mailbox of a unit: what it is called in the list of those who see it, and who keeps it."""
+
+    name: str
+    unit: str
+    keeper: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,25 @@ async def usage(ctx: Context, actor: Actor, person: str) -> Usage:
     if account is None:
         return Usage(str(found.primary), 0, 0, limit_of(found.quota_octets, ctx.config.directory.quota_octets))
     return Usage(str(found.primary), account.used_messages, account.used_octets, account.quota_octets)
+
+
+async def share(ctx: Context, actor: Actor, unit: str, *, keeper: str, name: str | None = None, dry_run: bool = False) -> Shared:
+    """A mailbox that belongs to a unit; its keeper, and who the keeper gives rights, see it among the shared ones.
+
+    Again with another keeper: both keep it. Without a name it is called as the unit, all levels but the root's in one word.
+    """
+    async with ctx.recorded(actor, "mailbox.share", unit, dry_run=dry_run) as note:
+        owner = await unit_of(ctx, unit)
+        require(actor, "mailbox.share", owner.unit_id)
+        person = await person_of(ctx, keeper)
+        path = await path_of(ctx, owner.unit_id)
+        called = name or "".join(path.split("/")[1:]) or path
+        note.detail.update(unit_id=owner.unit_id, keeper=person.person_id, name=called)
+        if not dry_run:
+            await ctx.database.write(
+                acl.share, owner.unit_id, called, person.person_id, now=ctx.now, most=ctx.config.limits.acl_entries
+            )
+        return Shared(called, path, str(person.primary))
 
 
 async def count(ctx: Context, actor: Actor) -> Count:

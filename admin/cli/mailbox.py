@@ -1,4 +1,4 @@
-"""govmail mailbox: how much mail lies where, and what IMAP offers there."""
+"""govmail mailbox: how much mail lies where, what IMAP offers there, and mailboxes of units."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MAILBOXES = (
 CAPABILITIES = (
     Column("address", "地址", "address"), Column("off", "已关闭", "off"), Column("gone", "因此不再提供", "not offered"),
 )
+SHARED = (Column("name", "邮箱", "mailbox"), Column("unit", "单位", "unit"), Column("keeper", "管理人", "keeper"))
 COUNT = (Column("messages", "邮件", "messages", "number"),)
 
 
@@ -58,3 +59,12 @@ def count(run: Run) -> None:
 @writes
 def capability(run: Run, person: str, off: tuple[str, ...], on: tuple[str, ...]) -> None:
     run.one("mailbox.capability", {"person": person, "off": off, "on": on}, CAPABILITIES)
+
+
+@mailbox.command("share", help="Give a unit a mailbox, or another keeper of it.", zh="为单位开设共享邮箱，或增加其管理人。")
+@click.argument("unit")
+@option("--keeper", required=True, metavar="ADDRESS", help="Who may do everything in it, and give rights to others.", zh="管理人：拥有全部权限，可授权他人。")
+@option("--name", help="What it is called; as the unit where missing.", zh="名称；缺省为单位名。")
+@writes
+def share(run: Run, unit: str, keeper: str, name: str | None) -> None:
+    run.one("mailbox.share", {"unit": unit, "keeper": keeper, "name": name}, SHARED)

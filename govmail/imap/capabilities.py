@@ -28,6 +28,7 @@ class Offer:
     starttls: bool = False  # the listener could begin TLS
     plain_login: bool = False  # the listener takes passwords in clear
     means: Means = NO_MEANS  # for logins, of listener and directory
+    append_limit: int = 0  # octets of the largest message
 
     @property
     def secure(self) -> bool:
@@ -44,13 +45,21 @@ def _mechanism(mechanism: Mechanism) -> Callable[[Offer], bool]:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """`shown`: the file below tests/ that shows it at work. `states`: where it is announced. `fits`: on which connections."""
+    """`shown`: the file below tests/ that shows it at work. `states`: where it is announced. `fits`: on which connections.
+
+    `value`: what the offer puts behind "=".
+    """
 
     name: str
     rfc: str
     shown: str
     states: State = LOGGED_IN
     fits: Callable[[Offer], bool] = _always
+    value: Callable[[Offer], str] | None = None
+
+    def told(self, offer: Offer) -> str:
+        """As CAPABILITY says it."""
+        return self.name if self.value is None else f"{self.name}={self.value(offer)}"
 
 
 FRESH = State.FRESH
@@ -92,6 +101,17 @@ CAPABILITIES = (
     Capability("UNAUTHENTICATE", "RFC 8437 §3", "scripts/imap/unauthenticate.txt"),
     Capability("COMPRESS=DEFLATE", "RFC 4978 §3", "unit/imap/test_compress.py"),
     Capability("INPROGRESS", "RFC 9585 §4", "unit/imap/test_sessions.py"),
+    Capability("ACL", "RFC 4314 §1", "scripts/imap/acl.txt"),
+    Capability("RIGHTS=texk", "RFC 4314 §2.2", "scripts/imap/acl.txt"),
+    Capability("LIST-MYRIGHTS", "RFC 8440 §3", "scripts/imap/acl.txt"),
+    Capability("QUOTA", "RFC 9208 §3", "scripts/imap/quota.txt"),
+    Capability("QUOTA=RES-STORAGE", "RFC 9208 §5.1", "scripts/imap/quota.txt"),
+    Capability("QUOTA=RES-MESSAGE", "RFC 9208 §5.2", "scripts/imap/quota.txt"),
+    Capability("METADATA", "RFC 5464 §1", "scripts/imap/metadata.txt"),
+    Capability("METADATA-SERVER", "RFC 5464 §1", "scripts/imap/metadata.txt"),
+    Capability("LIST-METADATA", "RFC 9590 §3", "scripts/imap/metadata.txt"),
+    Capability("APPENDLIMIT", "RFC 7889 §2", "scripts/imap/status.txt", value=lambda offer: str(offer.append_limit)),
+    Capability("XLIST", "RFC 3501 §6.5.1", "scripts/imap/xlist.txt"),
 )
 
 # Whoever sees the one may rely on the others. IMAP4rev2 contains what were extensions of IMAP4rev1 (RFC 9051 appendix E).
@@ -119,4 +139,4 @@ def with_dependents(off: Collection[str]) -> frozenset[str]:
 
 def announced(offer: Offer, without: Collection[str] = ()) -> tuple[str, ...]:
     """What CAPABILITY says there, in the table's order. `without`: names switched off for this client."""
-    return tuple(one.name for one in CAPABILITIES if one.states & offer.state and one.fits(offer) and one.name not in without)
+    return tuple(one.told(offer) for one in CAPABILITIES if one.states & offer.state and one.fits(offer) and one.name not in without)

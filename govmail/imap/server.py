@@ -21,16 +21,18 @@ from govmail.config import Config, Limits, Listener
 from govmail.delivery.budget import Budget
 from govmail.delivery.readers import ThreadReader
 from govmail.imap import capabilities, status
+from govmail.imap.access import NoOthers
 from govmail.imap.flags import NO_KEYWORDS, FlagNames
 from govmail.imap.session import Session
 from govmail.imap.state import State
 from govmail.imap.verbs.select import write_flags
 from govmail.imap.view import SharedMaps
 from govmail.imap.wheel import Wheel
-from govmail.interfaces import Authenticator, Bus, Clock, MessageReader, Principal, utc_now
+from govmail.interfaces import Authenticator, Bus, Clock, MessageReader, People, Principal, utc_now
 from govmail.login import Proofs, means_of
 from govmail.store import messages
 from govmail.store.database import Database
+from govmail.store.keywords import keyword_names_in
 from govmail.wire.imap import responses
 from govmail.wire.sasl_mechanisms import NO_MEANS, Means
 
@@ -42,14 +44,17 @@ CLOSE_SECONDS = 10.0  # running commands may take this long at shutdown
 class Port:
     """A listener as its sessions see it."""
 
-    __slots__ = ("_capabilities", "allow_plain_login", "connections", "implicit_tls", "means", "name", "sources", "starttls", "without")
+    __slots__ = (
+        "_capabilities", "_limits", "allow_plain_login", "connections", "implicit_tls", "means", "name", "sources", "starttls", "without",
+    )  # fmt: skip
 
-    def __init__(self, listener: Listener, tls: ssl.SSLContext | None, means: Means = NO_MEANS) -> None:
+    def __init__(self, listener: Listener, tls: ssl.SSLContext | None, limits: Limits, means: Means = NO_MEANS) -> None:
         self.name = listener.name
         self.means = means
         self.implicit_tls = listener.tls == "implicit"
         self.starttls = tls if listener.tls == "starttls" else None
         self.allow_plain_login = listener.allow_plain_login
+        self._limits = limits
         self.connections = 0
         self.sources: Counter[str] = Counter()
         self.without = capabilities.with_dependents(() if listener.imap4rev2 else ("IMAP4rev2",))
@@ -58,7 +63,10 @@ class Port:
         }
 
     def _list(self, state: State, without: frozenset[str], *, tls: bool) -> bytes:
-        offer = capabilities.Offer(state, tls, self.starttls is not None, self.allow_plain_login, self.means if tls else self.means.in_clear)
+        means = self.means if tls else self.means.in_clear
+        offer = capabilities.Offer(
+            state, tls, self.starttls is not None, self.allow_plain_login, means=means, append_limit=self._limits.message_octets
+        )
         return responses.capability(capabilities.announced(offer, without))
 
     def capability(self, without: frozenset[str], *, logged_in: bool, tls: bool) -> bytes:
@@ -81,22 +89,25 @@ class ImapServer:
         spool: Path | None = None,
         readers: MessageReader | None = None,
         proofs: Proofs | None = None,
+        people: People | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        """`budget` is shared with SMTP. `proofs`: logins without a password. `spool`: directory for messages on their way, the system's if None. `readers`:
-        read what clients append; a thread if None."""
+        """`budget` is shared with SMTP. `proofs`: logins without a password. `spool`: directory for messages on their way, the
+        system's if None. `readers`: read what clients append; a thread if None. `people`: without it there are no mailboxes
+        of others."""
         self.limits: Limits = config.limits
         self.database = database
         self.authenticator = authenticator
         self.proofs = proofs
         self.bus = bus
+        self.people: People = people or NoOthers()
         self.spool = spool
         self.readers = readers or ThreadReader(config.limits)
         self.budget = budget or Budget(config.limits.inflight_octets)
         self.wheel = Wheel()
         self.maps = SharedMaps()
         self.working: dict[Session, tuple[bytes, int]] = {}  # who waits for a slow command: its tag, and since which second
-        self._hostname = config.hostname
+        self.hostname = config.hostname
         self._clock = clock
         self._names: WeakValueDictionary[int, FlagNames] = WeakValueDictionary()
         self._sessions: set[Session] = set()
@@ -112,7 +123,7 @@ class ImapServer:
         if listener.tls != "none" and tls is None:
             raise ValueError(f"listener {listener.name} needs a certificate")
         self.wheel.start()
-        port = Port(listener, tls, means_of(listener, self.proofs))
+        port = Port(listener, tls, self.limits, means_of(listener, self.proofs))
         implicit = tls if port.implicit_tls else None
         server = await asyncio.get_running_loop().create_server(
             lambda: Session(self, port), listener.host, listener.port, ssl=implicit, backlog=1024,
@@ -207,7 +218,7 @@ class ImapServer:
         return int(self._clock().timestamp())
 
     def greeting(self, session: Session) -> bytes:
-        return responses.untagged(b"OK", f"{self._hostname} ready", self.capability(session))
+        return responses.untagged(b"OK", f"{self.hostname} ready", self.capability(session))
 
     def capability(self, session: Session) -> bytes:
         return session.port.capability(session.without, logged_in=session.principal is not None, tls=session.tls)
@@ -231,8 +242,10 @@ class ImapServer:
         """Some keyword is new: learn its name, and tell the client."""
         view = session.view
         assert view is not None
-        names = await self.database.read(messages.keyword_names, view.account_id)
-        view.names = self.share_names(view.account_id, names)
+        if view.guest is None:
+            view.names = self.share_names(view.account_id, await self.database.read(messages.keyword_names, view.account_id))
+        else:
+            view.names = FlagNames(await self.database.read(keyword_names_in, view.account_id, view.mailbox_id))
         write_flags(session, view.names, read_only=view.read_only)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from govmail.errors import MailError, NoSuchMailbox, SyntaxProblem
-from govmail.imap import capabilities, status, verbs
+from govmail.imap import access, capabilities, status, verbs
 from govmail.imap.state import Disconnected, Result, State, Verb
 from govmail.imap.verbs import append
 from govmail.imap.verbs.fetch import push
@@ -166,6 +166,8 @@ class Session(asyncio.Protocol):
         if self.unsubscribe is not None:
             self.unsubscribe()
             self.unsubscribe = None
+        if self.view is not None and self.view.guest is not None:
+            self.view.guest.leave()
         self.view = None
         for future in (self._input, self._resume):
             if future is not None and not future.done():
@@ -240,13 +242,13 @@ class Session(asyncio.Protocol):
             self._wake_within(limits.imap_idle_seconds)
 
     def wake(self, hint: Hint) -> None:
-        """What the bus calls for each hint about the account."""
+        """What the bus calls for each hint about the account, and about that of the selected mailbox."""
         view = self.view
         if view is None:
             self._heard = max(self._heard, hint.modseq)
-        elif hint.modseq > view.modseq and (not hint.mailbox_ids or view.mailbox_id in hint.mailbox_ids):
+        elif hint.account_id == view.account_id and hint.modseq > view.modseq and (not hint.mailbox_ids or view.mailbox_id in hint.mailbox_ids):
             view.heard = max(view.heard, hint.modseq)
-        if self.watch is not None:
+        if self.watch is not None and hint.account_id == self.account_id:
             self.watch.hear(hint)
         if self._task is None and self._has_news:
             self._start(NEWS)
@@ -362,6 +364,8 @@ class Session(asyncio.Protocol):
 
     async def _call(self, verb: Verb, tag: bytes, tokens: Tokens) -> None:
         command = verb.parser(tokens)
+        if verb.states == State.SELECTED and self.view is not None and self.view.guest is not None:
+            await access.recheck(self, verb.needs)
         if not verb.slow:
             await self._answer(verb, tag, await verb.handler(self, command, tag))
             return
@@ -544,7 +548,9 @@ class Session(asyncio.Protocol):
         r"""Nothing is selected any more. What came while it was has been \Recent to this session and to no later one."""
         view = self.view
         try:
-            if view is not None and not view.read_only and view.claimed < view.uid_next:
+            if view is not None and view.guest is not None:
+                view.guest.leave()
+            elif view is not None and not view.read_only and view.claimed < view.uid_next:
                 with suppress(NoSuchMailbox):
                     await self.server.database.write(mailboxes.claim_recent, view.account_id, view.mailbox_id)
         finally:  # not before the claim: a session that selects meanwhile must see one or the other
@@ -555,6 +561,8 @@ class Session(asyncio.Protocol):
         view = self.view
         assert view is not None
         heard = view.heard
+        if view.guest is not None:
+            await access.recheck(self)
         news = await self.server.database.read(changes.since, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
         await self.tell(news, expunges=expunges, with_uid=with_uid)
         if view.heard == heard:

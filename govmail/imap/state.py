@@ -50,7 +50,8 @@ class Verb:
 
     `handler` gets the session, what `parser` made, and the tag; it returns None when it has answered itself.
     `uses_numbers`: FETCH, STORE, SEARCH, during which no EXPUNGE may be said (RFC 3501 §7.4.1). `asks`: ends with a
-    question to the store even without a hint. `capability`: the row of
+    question to the store even without a hint. `needs`: rights in the selected mailbox beside r
+    (RFC 4314 §4). `capability`: the row of
     `imap.capabilities` that announces the verb; none for what the base protocol has. `slow`: may take long, and writes
     whole lines only, so the client can be told in between that it goes on (RFC 9585).
     """
@@ -64,6 +65,7 @@ class Verb:
     asks: bool = False
     slow: bool = False
     capability: str = ""
+    needs: str = ""
 
     @property
     def by_uid(self) -> bool:

@@ -16,9 +16,11 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from govmail.imap.flags import FlagNames
+from govmail.store.rights import ALL, flag_masks
 from govmail.store.values import FlagChange, MailboxChanges
 from govmail.wire.imap import responses
 from govmail.wire.imap.enabled import NOTHING, Enabled
@@ -26,6 +28,9 @@ from govmail.wire.imap.numset import LARGEST, Range, Ranges, intersect, normalis
 
 NEVER = LARGEST + 1
 """As `recent_from`: a UID that no message has, so none is \\Recent (RFC 9051 has no such flag)."""
+
+if TYPE_CHECKING:
+    from govmail.imap.access import Guest
 
 
 class UidMap:
@@ -158,11 +163,26 @@ class SelectedView:
     heard: int = 0  # the modseq of the last hint that has not been settled
     vanished: Ranges = ()  # expunged by others, not yet said; still in `uids`
     noticed: int = 0  # messages with UIDs below it were told where every client looks: SELECT, NOOP, CHECK, IDLE
+    guest: Guest | None = None  # in a mailbox of somebody else
 
     @property
     def stale(self) -> bool:
         """Whether a hint tells of something later than what is known here."""
         return self.heard > self.modseq
+
+    def may(self, rights: str) -> bool:
+        """Whether this session has all these rights in the mailbox."""
+        return self.guest is None or set(rights) <= set(self.guest.rights)
+
+    @property
+    def marks_seen(self) -> bool:
+        r"""Whether what is read becomes \Seen."""
+        return not self.read_only and self.may("s")
+
+    @property
+    def changeable(self) -> tuple[int, int]:
+        """System flags and keywords that this session may change (RFC 4314 §4)."""
+        return flag_masks(ALL if self.guest is None else self.guest.rights)
 
     def resolve(self, numbers: Ranges) -> Ranges:
         """UIDs of a resolved set of sequence numbers, without those that are known to be gone."""

@@ -39,6 +39,7 @@ _FIELDS = (
     account.c.used_octets,
     account.c.used_messages,
     account.c.without,
+    account.c.quota_messages,
 )
 _FIND = Prepared(select(*_FIELDS).where(account.c.directory_id == bindparam("owner")))
 _BY_ID = Prepared(select(*_FIELDS).where(account.c.account_id == bindparam("of")))
@@ -52,7 +53,7 @@ _SUSPEND = Prepared(
 _SET_QUOTA = Prepared(
     update(account)
     .where(account.c.directory_id == bindparam("owner"))
-    .values(quota_octets=bindparam("octets"))
+    .values(quota_octets=bindparam("octets"), quota_messages=bindparam("count"))
     .returning(account.c.account_id, account.c.modseq)
 )
 _SET_WITHOUT = Prepared(update(account).where(account.c.directory_id == bindparam("owner")).values(without=bindparam("names")))
@@ -164,9 +165,9 @@ def suspend(conn: Connection, directory_id: str, flag: bool) -> None:
         raise NotFound("no such account")
 
 
-def set_quota(conn: Connection, directory_id: str, octets: int | None) -> None:
-    """Limit the account to so many octets of messages; None: no limit. Raises NotFound."""
-    row = _SET_QUOTA.first(conn, {"owner": directory_id, "octets": octets})
+def set_quota(conn: Connection, directory_id: str, octets: int | None, *, messages: int | None = None) -> None:
+    """Limit the account to so many octets, and so many messages; None: no limit. Raises NotFound."""
+    row = _SET_QUOTA.first(conn, {"owner": directory_id, "octets": octets, "count": messages})
     if row is None:
         raise NotFound("no such account")
     note(conn, Hint(row[0], row[1]))
@@ -214,7 +215,7 @@ def next_uidvalidity(conn: Connection, *, now: int) -> int:
 
 
 def _account(row: Sequence[object]) -> Account:
-    account_id, directory_id, modseq, suspended, quota, used, messages, without = row
+    account_id, directory_id, modseq, suspended, quota, used, messages, without, most = row
     assert isinstance(account_id, int)
     assert isinstance(directory_id, str)
     assert isinstance(modseq, int)
@@ -223,4 +224,5 @@ def _account(row: Sequence[object]) -> Account:
     assert quota is None or isinstance(quota, int)
     assert without is None or isinstance(without, str)
     off = frozenset(without.split()) if without else NO_NAMES
-    return Account(AccountId(account_id), directory_id, modseq, bool(suspended), quota, used, messages, off)
+    assert most is None or isinstance(most, int)
+    return Account(AccountId(account_id), directory_id, modseq, bool(suspended), quota, used, messages, off, most)

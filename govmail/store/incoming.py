@@ -35,6 +35,7 @@ _CHARGE = Prepared(
     .where(
         account.c.directory_id == field(_given, 0, STR),
         or_(account.c.quota_octets.is_(None), account.c.used_octets + field(_given, 1, BIG) <= account.c.quota_octets),
+        or_(account.c.quota_messages.is_(None), account.c.used_messages < account.c.quota_messages),
     )
     .values(
         modseq=account.c.modseq + 1,

@@ -31,8 +31,17 @@ from govmail.interfaces import Hint
 from govmail.store.accounts import INBOX_ID, next_uidvalidity
 from govmail.store.changes import next_modseq, note
 from govmail.store.contents import note_gone
-from govmail.store.schema import account, expunged, mailbox, mailbox_gone, message, subscription
-from govmail.store.sql import Prepared, as_set, one_of
+from govmail.store.schema import (
+    account,
+    acl,
+    annotation,
+    expunged,
+    mailbox,
+    mailbox_gone,
+    message,
+    subscription,
+)
+from govmail.store.sql import INT, Prepared, as_set, one_of
 from govmail.store.values import AccountId, Mailbox, MailboxId
 
 INBOX = "INBOX"
@@ -54,7 +63,7 @@ ALIASES: dict[str, str] = {
 """Names under which clients know a mailbox of a special use, as seen at other servers and in localised clients."""
 _ALIASES = {name.casefold(): use for name, use in ALIASES.items()}
 
-_FIELDS = (
+FIELDS = (
     mailbox.c.account_id,
     mailbox.c.mailbox_id,
     mailbox.c.name,
@@ -71,17 +80,17 @@ _FIELDS = (
 _OF = mailbox.c.account_id == bindparam("account")
 _THIS = (_OF, mailbox.c.mailbox_id == bindparam("mailbox"))
 
-_ALL = Prepared(select(*_FIELDS).where(_OF))
-_BY_NAME = Prepared(select(*_FIELDS).where(_OF, mailbox.c.name == bindparam("called")))
-_BY_ID = Prepared(select(*_FIELDS).where(*_THIS))
-_BY_IDS = Prepared(select(*_FIELDS).where(_OF, one_of(mailbox.c.mailbox_id, "ids")))
+_ALL = Prepared(select(*FIELDS).where(_OF))
+_BY_NAME = Prepared(select(*FIELDS).where(_OF, mailbox.c.name == bindparam("called")))
+_BY_ID = Prepared(select(*FIELDS).where(*_THIS))
+_BY_IDS = Prepared(select(*FIELDS).where(_OF, one_of(mailbox.c.mailbox_id, "ids")))
 _CHANGED = Prepared(
-    select(*_FIELDS).where(_OF, or_(mailbox.c.modseq > bindparam("after"), mailbox.c.highest_modseq > bindparam("after")))
+    select(*FIELDS).where(_OF, or_(mailbox.c.modseq > bindparam("after"), mailbox.c.highest_modseq > bindparam("after")))
 )
 _GONE_SINCE = Prepared(
     select(mailbox_gone.c.mailbox_id).where(mailbox_gone.c.account_id == bindparam("account"), mailbox_gone.c.modseq > bindparam("after"))
 )
-_BY_USE = Prepared(select(*_FIELDS).where(_OF, mailbox.c.special_use == bindparam("use")))
+_BY_USE = Prepared(select(*FIELDS).where(_OF, mailbox.c.special_use == bindparam("use")))
 _COUNT = Prepared(select(func.count()).select_from(mailbox).where(_OF))
 _TAKE_ID = Prepared(
     update(account)
@@ -101,6 +110,19 @@ _DELETE_MESSAGES = Prepared(
 )
 _DELETE_EXPUNGED = Prepared(
     delete_from(expunged).where(expunged.c.account_id == bindparam("account"), expunged.c.mailbox_id == bindparam("mailbox"))
+)
+_DELETE_ACL = Prepared(delete_from(acl).where(acl.c.account_id == bindparam("account"), acl.c.mailbox_id == bindparam("mailbox")))
+_DELETE_ANNOTATIONS = Prepared(
+    delete_from(annotation).where(annotation.c.account_id == bindparam("account"), annotation.c.mailbox_id == bindparam("mailbox"))
+)
+_INHERIT_ACL = Prepared(
+    insert(acl).from_select(
+        ["account_id", "mailbox_id", "who", "negative", "rights"],
+        select(acl.c.account_id, bindparam("child", type_=INT), acl.c.who, acl.c.negative, acl.c.rights).where(
+            acl.c.account_id == bindparam("account"),
+            acl.c.mailbox_id == select(mailbox.c.mailbox_id).where(_OF, mailbox.c.name == bindparam("called")).scalar_subquery(),
+        ),
+    )
 )
 _CONTENTS = Prepared(
     select(message.c.content_id)
@@ -141,7 +163,7 @@ _ADD_EXPUNGED = Prepared(insert(expunged), ["account_id", "mailbox_id", "modseq"
 
 def list_all(conn: Connection, account_id: int) -> list[Mailbox]:
     """All mailboxes, INBOX first, then by name."""
-    found = [_mailbox(row) for row in _ALL.rows(conn, {"account": account_id})]
+    found = [from_row(row) for row in _ALL.rows(conn, {"account": account_id})]
     return sorted(found, key=lambda one: (one.name != INBOX, one.name))
 
 
@@ -158,7 +180,7 @@ def get(conn: Connection, account_id: int, name: str) -> Mailbox:
         row = _BY_USE.first(conn, {"account": account_id, "use": use})
     if row is None:
         raise NoSuchMailbox
-    return _mailbox(row)
+    return from_row(row)
 
 
 def by_id(conn: Connection, account_id: int, mailbox_id: int) -> Mailbox:
@@ -166,17 +188,17 @@ def by_id(conn: Connection, account_id: int, mailbox_id: int) -> Mailbox:
     row = _BY_ID.first(conn, {"account": account_id, "mailbox": mailbox_id})
     if row is None:
         raise NoSuchMailbox
-    return _mailbox(row)
+    return from_row(row)
 
 
 def by_ids(conn: Connection, account_id: int, mailbox_ids: Collection[int]) -> list[Mailbox]:
     """Those of them that there are."""
-    return [_mailbox(row) for row in _BY_IDS.rows(conn, {"account": account_id, "ids": as_set(list(mailbox_ids))})]
+    return [from_row(row) for row in _BY_IDS.rows(conn, {"account": account_id, "ids": as_set(list(mailbox_ids))})]
 
 
 def changed_since(conn: Connection, account_id: int, modseq: int) -> list[Mailbox]:
     """Mailboxes whose name, use or messages changed after `modseq`."""
-    return [_mailbox(row) for row in _CHANGED.rows(conn, {"account": account_id, "after": modseq})]
+    return [from_row(row) for row in _CHANGED.rows(conn, {"account": account_id, "after": modseq})]
 
 
 def gone_since(conn: Connection, account_id: int, modseq: int) -> list[int]:
@@ -192,8 +214,9 @@ def create(
     special_use: str | None = None,
     now: int,
     limits: Limits | None = None,
+    aliases: bool = True,
 ) -> Mailbox:
-    """Make a mailbox and its missing parents.
+    """Make a mailbox and its missing parents; with the access rights of the nearest one above. `aliases` False: names mean themselves.
 
     An alias of a special use gives the mailbox that has this use, or makes it with the use. Raises MailboxExists,
     BadMailboxName, LimitReached.
@@ -201,12 +224,12 @@ def create(
     limits = limits or Limits()
     name = canonical(name.removesuffix("/"))  # RFC 9051 §6.3.4: a trailing separator declares children to come
     check_name(name, limits)
-    alias = special_use_of(name)
+    alias = special_use_of(name) if aliases else None
     use = special_use or alias
     if use is not None:
         holder = _BY_USE.first(conn, {"account": account_id, "use": use})
         if holder is not None and alias is not None:
-            return _mailbox(holder)
+            return from_row(holder)
         if holder is not None:
             raise MailboxExists("another mailbox has this special use")  # RFC 6154 §3: USEATTR
     if _BY_NAME.first(conn, {"account": account_id, "called": name}) is not None:
@@ -237,12 +260,16 @@ def delete(conn: Connection, account_id: int, name: str, *, now: int) -> None:
     _DELETE_MESSAGES.run(conn, key)
     _DELETE_EXPUNGED.run(conn, key)
     _DELETE.run(conn, key)
+    _DELETE_ACL.run(conn, key)
+    _DELETE_ANNOTATIONS.run(conn, key)
     _GIVE_BACK.run(conn, {"account": account_id, "octets": this.octets, "count": this.messages})
     _GONE.run(conn, {"account_id": account_id, "mailbox_id": this.mailbox_id, "modseq": modseq, "name": this.name})
     note(conn, Hint(account_id, modseq))
 
 
-def rename(conn: Connection, account_id: int, old: str, new: str, *, now: int, limits: Limits | None = None) -> None:
+def rename(
+    conn: Connection, account_id: int, old: str, new: str, *, now: int, limits: Limits | None = None, aliases: bool = True
+) -> None:
     """Rename a mailbox with its children; renaming INBOX moves its messages to a new mailbox and leaves it (RFC 3501 §6.3.5).
 
     Raises NoSuchMailbox, MailboxExists, BadMailboxName, LimitReached.
@@ -251,7 +278,7 @@ def rename(conn: Connection, account_id: int, old: str, new: str, *, now: int, l
     this = get(conn, account_id, old)
     new = canonical(new.removesuffix("/"))
     check_name(new, limits)
-    alias = special_use_of(new)
+    alias = special_use_of(new) if aliases else None
     if alias is not None and alias != this.special_use and _BY_USE.first(conn, {"account": account_id, "use": alias}):
         raise MailboxExists
     if this.mailbox_id == INBOX_ID:
@@ -329,7 +356,7 @@ def canonical(name: str) -> str:
 def check_name(name: str, limits: Limits) -> None:
     """Raises BadMailboxName: empty levels, control characters, wildcards, too long, too deep."""
     levels = name.split("/")
-    if not all(level.strip() for level in levels):
+    if not all(level.strip().strip(".") for level in levels):  # "." and ".." would be directories in what clients write to disk
         raise BadMailboxName("empty level in mailbox name")
     if len(levels) > limits.mailbox_depth or len(name.encode("utf-8", "surrogatepass")) > limits.mailbox_name_octets:
         raise BadMailboxName("mailbox name too long")
@@ -368,6 +395,9 @@ def _insert(
             "highest_modseq": modseq, "messages": 0, "unseen": 0, "deleted": 0, "octets": 0, "expunged_floor": modseq,
         },
     )  # fmt: skip
+    parent, slash, _ = name.rpartition("/")
+    if slash:  # RFC 4314 leaves it open; like this a subtree that is shared stays shared
+        _INHERIT_ACL.run(conn, {"account": account_id, "called": parent, "child": mailbox_id})
     note(conn, Hint(account_id, modseq))
     return int(mailbox_id)
 
@@ -398,7 +428,8 @@ def _move_inbox(conn: Connection, account_id: int, new: str, now: int, limits: L
     note(conn, Hint(account_id, modseq))
 
 
-def _mailbox(row: Sequence[object]) -> Mailbox:
+def from_row(row: Sequence[object]) -> Mailbox:
+    """What FIELDS say."""
     account_id, mailbox_id, *rest = row
     return Mailbox(AccountId(account_id), MailboxId(mailbox_id), *rest)  # type: ignore[arg-type]
 

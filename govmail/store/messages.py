@@ -11,17 +11,31 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
 from operator import gt
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, literal_column, or_, select, true, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from govmail.errors import NoSuchMailbox, NotFound, OverQuota
 from govmail.interfaces import Hint
 from govmail.store import accounts, contents, mailboxes
 from govmail.store.changes import LAST_UID, compressed, note, uid_ranges
 from govmail.store.keywords import keyword_bits, keyword_names
+from govmail.store.rights import ALL_FLAGS, ALL_KEYWORDS
 from govmail.store.schema import UNSEEN, account, expunged, mailbox, message
 from govmail.store.sql import (
     BIG,
@@ -49,8 +63,8 @@ from govmail.store.values import (
 )
 
 __all__ = [
-    "append", "columns", "copy", "expunge", "first_unseen", "highest_modseq", "hold", "insert_rows", "keyword_bits", "keyword_names", "move",
-    "replace", "rows", "store_flags", "store_flags_if_unchanged", "uids",
+    "append", "columns", "copy", "deleted_octets", "expunge", "first_unseen", "highest_modseq", "hold", "insert_rows", "keyword_bits",
+    "keyword_names", "move", "replace", "rows", "store_flags", "store_flags_if_unchanged", "uids",
 ]  # fmt: skip
 
 _given = rows_in("rows")
@@ -61,7 +75,10 @@ _ranges = rows_in("ranges")
 _LOCK_ACCOUNTS = Prepared(
     select(account.c.account_id).where(one_of(account.c.account_id, "accounts")).order_by(account.c.account_id).with_for_update()
 )
-_FITS = or_(account.c.quota_octets.is_(None), account.c.used_octets + bindparam("octets", type_=BIG) <= account.c.quota_octets)
+_FITS = and_(
+    or_(account.c.quota_octets.is_(None), account.c.used_octets + bindparam("octets", type_=BIG) <= account.c.quota_octets),
+    or_(account.c.quota_messages.is_(None), account.c.used_messages + bindparam("count", type_=BIG) <= account.c.quota_messages),
+)
 _CHARGED = {
     "modseq": account.c.modseq + 1,
     "used_octets": account.c.used_octets + bindparam("octets", type_=BIG),
@@ -128,6 +145,14 @@ _FLAGS = Prepared(
 )
 _NEW_FLAGS = message.c.flags.op("&")(bindparam("keep_flags", type_=INT)).op("|")(bindparam("set_flags", type_=INT))
 _NEW_KEYWORDS = message.c.keywords.op("&")(bindparam("keep_keywords", type_=BIG)).op("|")(bindparam("set_keywords", type_=BIG))
+_DELETED_OCTETS = Prepared(
+    select(message.c.mailbox_id, func.sum(message.c.size))
+    .where(
+        message.c.account_id == bindparam("account"), one_of(message.c.mailbox_id, "mailboxes"),
+        message.c.flags.op("&")(literal_column(str(int(Flag.DELETED)))) != literal_column("0"),
+    )
+    .group_by(message.c.mailbox_id)
+)  # fmt: skip
 _STORE = Prepared(
     update(message)
     .where(*_IN, or_(message.c.flags != _NEW_FLAGS, message.c.keywords != _NEW_KEYWORDS))
@@ -149,8 +174,7 @@ _EXPUNGED = Prepared(insert(expunged), ["account_id", "mailbox_id", "modseq", "u
 
 _EVERYTHING: tuple[UidRange, ...] = ((1, LAST_UID),)
 _SEEN, _DELETED = int(Flag.SEEN), int(Flag.DELETED)  # the operators of an enum cost microseconds
-_ALL_FLAGS = int(~Flag(0) & 31)
-_ALL_KEYWORDS = 2**63 - 1
+_ALL = (ALL_FLAGS, ALL_KEYWORDS)
 
 
 def append(conn: Connection, account_id: int, name: str, news: Sequence[Appended], *, now: int) -> AppendResult:
@@ -214,6 +238,11 @@ def uids(conn: Connection, account_id: int, mailbox_id: int) -> list[UidRange]:
     return uid_ranges(conn, account_id, mailbox_id)
 
 
+def deleted_octets(conn: Connection, account_id: int, mailbox_ids: Collection[int]) -> dict[int, int]:
+    r"""Octets of the messages with \Deleted in each of these mailboxes (RFC 9208 §4.1.4); reads the mailboxes through."""
+    return {row[0]: int(row[1]) for row in _DELETED_OCTETS.rows(conn, {"account": account_id, "mailboxes": as_set(list(mailbox_ids))})}
+
+
 def store_flags(
     conn: Connection,
     account_id: int,
@@ -222,16 +251,19 @@ def store_flags(
     op: Literal["set", "add", "remove"],
     flags: int,
     keywords: Sequence[str],
+    *,
+    within: tuple[int, int] = _ALL,
 ) -> list[FlagChange]:
     """Change flags; all messages in `ranges` as they are then, ascending. Only those that changed have a new modseq.
 
+    `within`: system flags and keywords that may change (RFC 4314 §4); all others stay as they are.
     Raises LimitReached (keywords).
     """
     key = _key(account_id, mailbox_id, ranges)
     _lock(conn, account_id)
     bits = keyword_bits(conn, account_id, keywords, create=op != "remove")
-    keep_flags, set_flags = _masks(op, flags, _ALL_FLAGS)
-    keep_keywords, set_keywords = _masks(op, bits, _ALL_KEYWORDS)
+    keep_flags, set_flags = _masks(op, flags, ALL_FLAGS, within[0])
+    keep_keywords, set_keywords = _masks(op, bits, ALL_KEYWORDS, within[1])
     before = sorted(_FLAGS.rows(conn, key))
     after = [(uid, modseq, old & keep_flags | set_flags, words & keep_keywords | set_keywords) for uid, modseq, old, words in before]
     if before == after:
@@ -259,6 +291,8 @@ def store_flags_if_unchanged(
     op: Literal["set", "add", "remove"],
     flags: int,
     keywords: Sequence[str],
+    *,
+    within: tuple[int, int] = _ALL,
 ) -> tuple[list[FlagChange], list[FlagChange]]:
     """`store_flags` for messages that have not changed after modseq `since`, and as they are: those that have.
 
@@ -268,7 +302,7 @@ def store_flags_if_unchanged(
     found = sorted(_FLAGS.rows(conn, _key(account_id, mailbox_id, ranges)))
     left = [FlagChange(*row) for row in found if row[1] > since]
     unchanged = compressed(row[0] for row in found if row[1] <= since)
-    return store_flags(conn, account_id, mailbox_id, unchanged, op, flags, keywords) if unchanged else [], left
+    return store_flags(conn, account_id, mailbox_id, unchanged, op, flags, keywords, within=within) if unchanged else [], left
 
 
 def first_unseen(conn: Connection, account_id: int, mailbox_id: int) -> int:
@@ -291,11 +325,12 @@ def copy(
     target_mailbox_id: int,
     *,
     now: int,
+    within: tuple[int, int] = _ALL,
 ) -> CopyResult:
-    """Copy with flags, keywords and internal dates (RFC 9051 §6.4.7). Raises NoSuchMailbox, OverQuota, LimitReached."""
+    """Copy with flags, keywords and internal dates (RFC 9051 §6.4.7); of the flags those in `within`. Raises NoSuchMailbox, OverQuota, LimitReached."""
     _lock(conn, account_id, target_account_id)
     found = rows(conn, account_id, mailbox_id, ranges)
-    return _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=True)
+    return _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=True, within=within)
 
 
 def move(
@@ -307,11 +342,13 @@ def move(
     target_mailbox_id: int,
     *,
     now: int,
+    within: tuple[int, int] = _ALL,
 ) -> CopyResult:
     """Copy and expunge in one step (RFC 9051 §6.4.8); within an account the quota is not asked. Raises as `copy`."""
     _lock(conn, account_id, target_account_id)
     found = rows(conn, account_id, mailbox_id, ranges)
-    result = _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=account_id != target_account_id)
+    charge = account_id != target_account_id
+    result = _put(conn, account_id, found, target_account_id, target_mailbox_id, now=now, charge=charge, within=within)
     _remove(conn, account_id, mailbox_id, found, now=now, discharge=account_id != target_account_id)
     return result
 
@@ -336,7 +373,10 @@ def _put(
     *,
     now: int,
     charge: bool,
+    within: tuple[int, int],
 ) -> CopyResult:
+    if within != _ALL:
+        found = [dataclasses.replace(one, flags=one.flags & within[0], keywords=one.keywords & within[1]) for one in found]
     target = mailboxes.by_id(conn, target_account_id, target_mailbox_id)
     if not found:
         return CopyResult(target.uidvalidity, (), ())
@@ -442,10 +482,11 @@ def _key(account_id: int, mailbox_id: int, ranges: Sequence[UidRange] | None) ->
     return {"ranges": as_rows([(account_id, mailbox_id, first, last) for first, last in chosen])}
 
 
-def _masks(op: Literal["set", "add", "remove"], bits: int, everything: int) -> tuple[int, int]:
+def _masks(op: Literal["set", "add", "remove"], bits: int, everything: int, within: int) -> tuple[int, int]:
     """(bits to keep, bits to set)."""
+    bits &= within
     if op == "set":
-        return 0, bits
+        return everything & ~within, bits
     return (everything, bits) if op == "add" else (everything & ~bits, 0)
 
 

@@ -54,6 +54,7 @@ account = _table(
     Column("used_messages", BigInteger, nullable=False, default=0),
     Column("created", BigInteger, nullable=False),
     Column("without", Text),  # capabilities that IMAP does not offer to it, separated by spaces
+    Column("quota_messages", BigInteger),  # null = no limit
 )
 
 mailbox = _table(
@@ -129,6 +130,32 @@ expunged = _table(
     Column("uid_last", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     compact=True,
+)
+
+acl = _table(
+    "account", "acl",
+    Column("account_id", BigInteger, primary_key=True),
+    Column("mailbox_id", Integer, primary_key=True),
+    Column("who", String(36), primary_key=True),  # directory_id, or "anyone"
+    Column("negative", Boolean, primary_key=True),  # takes away what another row gives
+    Column("rights", String(16), nullable=False),  # letters of store.rights.ALL
+    Index("acl_who", "who"),
+    compact=True,
+)
+
+shared = _table(
+    "account", "shared",
+    Column("account_id", BigInteger, primary_key=True),  # belongs to a unit, not to a person
+    Column("name", Text, nullable=False, unique=True),
+)
+
+annotation = _table(
+    "account", "annotation",
+    Column("account_id", BigInteger, primary_key=True),
+    Column("mailbox_id", Integer, primary_key=True),  # 0: of the server, for this account
+    Column("reader", Uuid, primary_key=True),  # directory_id of who alone sees it; "" = /shared
+    Column("entry", String(255), primary_key=True),  # in lower case, with its /private or /shared
+    Column("value", LargeBinary, nullable=False),
 )
 
 # -- content tables -----------------------------------------------------------------------------------------------

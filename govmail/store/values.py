@@ -44,6 +44,7 @@ class Account:
     used_octets: int
     used_messages: int
     without: frozenset[str] = NO_NAMES
+    quota_messages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

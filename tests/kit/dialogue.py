@@ -9,7 +9,9 @@
     D: plain                message `plain` is delivered to the account
     [2]                     what follows is said on connection 2 (connection 1 at the start)
     @ no login              at the top: connections do not log in by themselves
-    @ quota 1000            at the top: the account may hold so many octets
+    @ quota 1000            at the top: the account may hold so many octets; a second number: messages
+    @ shared name           at the top: there is a shared mailbox of this name, kept by the account
+    [li@jx.example]         what follows is said on a connection of somebody else
 
 Every file has an account of its own, and every connection logs in to it unless told otherwise. `{#plain}` in a sent line is the
 literal of that message: its size, then – after `+` has come – its octets; `{#plain+}` does not wait. In an expected
@@ -51,7 +53,7 @@ class Dialogue:
             for number, line in enumerate(self._lines, 1):
                 if not line.strip() or line.startswith("#"):
                     continue
-                if connection := re.fullmatch(r"\[(\w+)\]", line.strip()):
+                if connection := re.fullmatch(r"\[([\w@.-]+)\]", line.strip()):
                     current = connection[1]
                     await self._client(current)
                     continue
@@ -97,7 +99,9 @@ class Dialogue:
         if what == "no":
             self._greeting = True
         elif what == "quota":
-            await self._stage.set_quota(self.login, int(value))
+            await self._stage.set_quota(self.login, *map(int, value.split()))
+        elif what == "shared":
+            await self._stage.share(value, self.login)
         else:
             raise AssertionError("no such setting")
 
@@ -105,7 +109,7 @@ class Dialogue:
         if name not in self._clients:
             client = self._clients[name] = await ImapClient(self._stage.plain).__aenter__()
             if not self._greeting:
-                await client.login(self.login)
+                await client.login(name if "@" in name else self.login)
         return self._clients[name]
 
     async def _send(self, client: ImapClient, text: str) -> None:

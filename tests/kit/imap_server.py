@@ -16,7 +16,7 @@ from govmail.imap.server import ImapServer
 from govmail.imap.upload import prepare
 from govmail.interfaces import Principal
 from govmail.mail.message import Message
-from govmail.store import accounts, incoming
+from govmail.store import accounts, acl, incoming
 from govmail.store.database import Database
 from govmail.store.values import Delivery
 from tests.kit.tls import server_context
@@ -31,14 +31,25 @@ def person_id(login: str) -> str:
 
 
 class Everybody:
-    """An Authenticator: everybody with the right password is somebody."""
+    """An Authenticator, and People: everybody with the right password is somebody, once they were seen."""
 
     def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
         self.quotas: dict[str, int | None] = {}  # by login
+
+    async def find(self, login: str) -> str | None:
+        if "@" not in login or "nobody" in login:
+            return None
+        self._seen[person_id(login)] = login.lower()
+        return person_id(login)
+
+    async def logins(self, directory_ids: tuple[str, ...]) -> dict[str, str]:
+        return {one: self._seen[one] for one in directory_ids if one in self._seen}
 
     async def authenticate(self, login: str, password: str, source_ip: str) -> Principal:
         if password != PASSWORD or "nobody" in login:
             raise AuthenticationFailed
+        self._seen[person_id(login)] = login.lower()
         return Principal(person_id(login), login, "unit", (login,), self.quotas.get(login))
 
 
@@ -61,9 +72,14 @@ class Stage:
             incoming.deliver, content, [Delivery(person_id(login), login, mailbox)], internal_date=NOW, now=NOW
         )
 
-    async def set_quota(self, login: str, octets: int | None) -> None:
+    async def share(self, name: str, administrator: str) -> None:
+        """A mailbox of a unit, which one person keeps."""
+        await self.database.write(acl.share, person_id(name), name, person_id(administrator), now=NOW, most=100)
+
+    async def set_quota(self, login: str, octets: int | None, messages: int | None = None) -> None:
         self.people.quotas[login] = octets
-        await self.database.write(accounts.limit, person_id(login), octets, now=NOW)
+        await self.database.write(accounts.ensure, person_id(login), now=NOW)
+        await self.database.write(accounts.set_quota, person_id(login), octets, messages=messages)
 
 
 @asynccontextmanager
@@ -72,8 +88,9 @@ async def running(url: str, data_dir: Path, limits: Limits = TEST_LIMITS) -> Asy
     database = Database.open(url, data_dir=data_dir, durable=False, readers=2, bus=bus)
     people = Everybody()
     server = ImapServer(
-        Config(hostname="mail.jx.example", limits=limits), database, people, bus, clock=lambda: datetime.fromtimestamp(NOW, UTC)
-    )
+        Config(hostname="mail.jx.example", limits=limits), database, people, bus, people=people,
+        clock=lambda: datetime.fromtimestamp(NOW, UTC),
+    )  # fmt: skip
     try:
         ports = []
         for name, tls in (("plain", "none"), ("starttls", "starttls"), ("implicit", "implicit")):

@@ -10,8 +10,22 @@ from __future__ import annotations
 
 from govmail.imap import enabling
 from govmail.imap.state import ANY, LOGGED_IN, State, Verb
-from govmail.imap.verbs import anytime, append, fetch, idle, login, mailboxes, notify, search, select, store
-from govmail.wire.imap import parser
+from govmail.imap.verbs import (
+    anytime,
+    append,
+    fetch,
+    idle,
+    login,
+    mailboxes,
+    metadata,
+    notify,
+    quota,
+    rights,
+    search,
+    select,
+    store,
+)
+from govmail.wire.imap import management, parser
 from govmail.wire.imap.notify import notify as parse_notify
 from govmail.wire.imap.tokens import Tokens
 
@@ -40,14 +54,25 @@ _ROWS = (
     Verb("LSUB", parser.lsub, mailboxes.lsub, LOGGED_IN, "RFC 3501 §6.3.9"),
     Verb("NAMESPACE", parser.bare, mailboxes.namespace, LOGGED_IN, "RFC 2342 §5", capability="NAMESPACE"),
     Verb("STATUS", parser.status, mailboxes.status, LOGGED_IN, "RFC 3501 §6.3.10"),
+    Verb("XLIST", parser.lsub, mailboxes.xlist, LOGGED_IN, "RFC 3501 §6.5.1", capability="XLIST"),
+    Verb("SETACL", management.set_acl, rights.set_acl, LOGGED_IN, "RFC 4314 §3.1", capability="ACL"),
+    Verb("DELETEACL", management.delete_acl, rights.delete_acl, LOGGED_IN, "RFC 4314 §3.2", capability="ACL"),
+    Verb("GETACL", parser.named, rights.get_acl, LOGGED_IN, "RFC 4314 §3.3", capability="ACL"),
+    Verb("LISTRIGHTS", management.delete_acl, rights.list_rights, LOGGED_IN, "RFC 4314 §3.4", capability="ACL"),
+    Verb("MYRIGHTS", parser.named, rights.my_rights, LOGGED_IN, "RFC 4314 §3.5", capability="ACL"),
+    Verb("GETQUOTA", management.get_quota, quota.get_quota, LOGGED_IN, "RFC 9208 §4.1.1", capability="QUOTA"),
+    Verb("GETQUOTAROOT", parser.named, quota.get_quota_root, LOGGED_IN, "RFC 9208 §4.1.2", capability="QUOTA"),
+    Verb("SETQUOTA", management.set_quota, quota.set_quota, LOGGED_IN, "RFC 9208 §4.1.3", capability="QUOTA"),
+    Verb("GETMETADATA", management.get_metadata, metadata.get_metadata, LOGGED_IN, "RFC 5464 §4.2", capability="METADATA"),
+    Verb("SETMETADATA", management.set_metadata, metadata.set_metadata, LOGGED_IN, "RFC 5464 §4.3", capability="METADATA"),
     Verb("APPEND", Tokens.whole, append.without_octets, LOGGED_IN, "RFC 3501 §6.3.11"),
     Verb("IDLE", parser.bare, idle.idle, LOGGED_IN, "RFC 2177 §3", capability="IDLE"),
     Verb("NOTIFY", parse_notify, notify.notify, LOGGED_IN, "RFC 5465 §3.1", capability="NOTIFY"),
     Verb("CHECK", parser.bare, select.check, SELECTED, "RFC 3501 §6.4.1", asks=True),
     Verb("CLOSE", parser.bare, select.close, SELECTED, "RFC 3501 §6.4.2"),
     Verb("UNSELECT", parser.bare, select.unselect, SELECTED, "RFC 3691 §2", capability="UNSELECT"),
-    Verb("EXPUNGE", parser.expunge, store.expunge, SELECTED, "RFC 3501 §6.4.3", slow=True),
-    Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS", slow=True),
+    Verb("EXPUNGE", parser.expunge, store.expunge, SELECTED, "RFC 3501 §6.4.3", slow=True, needs="e"),
+    Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS", slow=True, needs="e"),
     Verb("SEARCH", parser.search, search.search, SELECTED, "RFC 3501 §6.4.4", uses_numbers=True, slow=True),
     Verb("UID SEARCH", parser.search, search.uid_search, SELECTED, "RFC 3501 §6.4.8", slow=True),
     Verb("FETCH", parser.fetch, fetch.fetch, SELECTED, "RFC 3501 §6.4.5", uses_numbers=True),
@@ -56,10 +81,10 @@ _ROWS = (
     Verb("UID STORE", parser.store, store.uid_store, SELECTED, "RFC 3501 §6.4.8", slow=True),
     Verb("COPY", parser.copy, store.copy, SELECTED, "RFC 3501 §6.4.7", slow=True),
     Verb("UID COPY", parser.copy, store.uid_copy, SELECTED, "RFC 3501 §6.4.8", slow=True),
-    Verb("REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.1", capability="REPLACE"),
-    Verb("UID REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.2", capability="REPLACE"),
-    Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE", slow=True),
-    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE", slow=True),
+    Verb("REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.1", capability="REPLACE", needs=append.REPLACE_NEEDS),
+    Verb("UID REPLACE", Tokens.whole, append.without_octets, SELECTED, "RFC 8508 §3.2", capability="REPLACE", needs=append.REPLACE_NEEDS),
+    Verb("MOVE", parser.copy, store.move, SELECTED, "RFC 6851 §3.1", capability="MOVE", slow=True, needs="te"),
+    Verb("UID MOVE", parser.copy, store.uid_move, SELECTED, "RFC 6851 §3.2", capability="MOVE", slow=True, needs="te"),
 )
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _ROWS}

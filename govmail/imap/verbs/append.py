@@ -12,8 +12,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from govmail.errors import Busy, MessageTooBig, NoSuchMailbox, NotFound, StoreFailed, SyntaxProblem
+from govmail.errors import (
+    Busy,
+    MessageTooBig,
+    NoSuchMailbox,
+    NotFound,
+    NotPermitted,
+    StoreFailed,
+    SyntaxProblem,
+)
+from govmail.imap import access
 from govmail.imap import flags as names
+from govmail.imap.access import Place
 from govmail.imap.fetching import Span, octets_of_section
 from govmail.imap.state import Result
 from govmail.imap.upload import Upload, prepare_upload
@@ -23,9 +33,9 @@ from govmail.imap.view import SelectedView
 from govmail.store import changes, mailboxes, messages
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
-from govmail.store.values import Appended, AppendResult, MailboxChanges
+from govmail.store.values import Appended, AppendResult, MailboxChanges, NewContent
 from govmail.wire.imap import responses
-from govmail.wire.imap.append import AppendReader, Octets, Step, UrlOctets
+from govmail.wire.imap.append import AppendReader, NewMessage, Octets, Step, UrlOctets
 from govmail.wire.imap.framer import Command, MessageLiteral, Piece, TooBig
 from govmail.wire.imap.tokens import Tokens, UidRequired
 from govmail.wire.imap.url import BadUrl, MessageUrl, parse_url
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from govmail.imap.session import Event, Session
 
 TOGETHER = 20  # messages of a command that may share their commit with others
+REPLACE_NEEDS = "te"  # rights in the selected mailbox: what STORE of \Deleted and EXPUNGE need (RFC 8508 §5, RFC 4314 §4)
 
 
 async def take(session: Session, literal: MessageLiteral) -> tuple[str, Result]:
@@ -101,7 +112,8 @@ class _Work:
             if step is None:
                 raise SyntaxProblem("unexpected literal")
             if literal.waits and not self._checked:
-                await session.server.database.read(mailboxes.get, session.account_id, self._reader.mailbox)
+                place = await self._place()
+                await session.server.database.read(mailboxes.get, place.account_id, place.name)
                 self._checked = True
             if isinstance(step, Octets):
                 self._charge(step.size)
@@ -137,14 +149,17 @@ class _Work:
         while True:
             step = self._reader.next(tokens)
             if self._reader.replaced is not None and self._uid is None:
-                self._uid = self._find(self._reader)
+                self._uid = await self._find(self._reader)
             if len(self._uploads) < len(self._reader.messages):
                 self._uploads.append(Upload(self._session.server.limits, self._session.server.spool))
             if not isinstance(step, MessageUrl):
                 return step
             await self._add_url(step)
 
-    def _find(self, reader: AppendReader) -> int:
+    async def _place(self) -> Place:
+        return await access.locate(self._session, self._reader.mailbox, "i")
+
+    async def _find(self, reader: AppendReader) -> int:
         """The UID of the message to be replaced. It is there, as far as this session knows."""
         view = self._session.view
         assert reader.replaced is not None
@@ -154,6 +169,7 @@ class _Work:
             raise SyntaxProblem("command not possible in this state")
         if self._session.enabled.uid_only and reader.name == "REPLACE":
             raise UidRequired
+        await access.recheck(self._session, REPLACE_NEEDS)
         if view.read_only:
             raise _Refused(READ_ONLY)
         uids, _ = chosen(view, reader.replaced, by_uid=reader.name.startswith("UID "))
@@ -171,7 +187,11 @@ class _Work:
 
     async def _add_url(self, url: MessageUrl) -> None:
         server = self._session.server
-        octets = await server.database.read(_resolve, self._session.account_id, url, server.database.blobs)
+        try:
+            place = await access.locate(self._session, url.mailbox, "r")
+            octets = await server.database.read(_resolve, place, url, server.database.blobs)
+        except (NoSuchMailbox, NotPermitted):
+            raise BadUrl(url.text) from None
         if isinstance(octets, bytes):
             self._charge(len(octets))
             await self._uploads[-1].add(octets)
@@ -193,24 +213,24 @@ class _Work:
         session, reader = self._session, self._reader
         server = session.server
         now = server.now()
-        news: list[Appended] = []
+        contents: list[NewContent] = []
         for message, upload in zip(reader.messages, self._uploads, strict=True):
             content = await prepare_upload(upload, server.readers, server.database.blobs, binary=message.binary)
-            bits, keywords = names.split(message.flags)
-            news.append(Appended(content, bits, keywords, int(message.when.timestamp()) if message.when else now))
+            contents.append(content)
+        place = await self._place()  # now that the messages are here
+        news = [_allowed(message, content, place, now) for message, content in zip(reader.messages, contents, strict=True)]
         if self._uid is not None:
-            return await self._replace(self._uid, news[0], now)
+            return await self._replace(self._uid, place, news[0], now)
         write = server.database.write if len(news) <= TOGETHER else server.database.write_alone
-        result = await write(messages.append, session.account_id, reader.mailbox, news, now=now)
+        result = await write(messages.append, place.account_id, place.name, news, now=now)
         return Result(b"OK", "", responses.append_uid(result.uidvalidity, result.uids))
 
-    async def _replace(self, uid: int, new: Appended, now: int) -> Result:
+    async def _replace(self, uid: int, place: Place, new: Appended, now: int) -> Result:
         session, view = self._session, self._session.view
         assert view is not None
+        await access.recheck(session, REPLACE_NEEDS)
         try:
-            result, news = await session.server.database.write(
-                _replace_and_look, view, uid, session.account_id, self._reader.mailbox, new, now
-            )
+            result, news = await session.server.database.write(_replace_and_look, view, uid, place, new, now)
         except NotFound as error:
             return Result(b"NO", error.public, b"EXPUNGEISSUED")  # a result, so that the expunge is told before it
         # RFC 8508 §3.4: APPENDUID comes untagged, before EXPUNGE
@@ -219,22 +239,27 @@ class _Work:
         return expunged(session, view)
 
 
+def _allowed(message: NewMessage, content: NewContent, place: Place, now: int) -> Appended:
+    """With those of the flags that may be changed there (RFC 4314 §4)."""
+    bits, keywords = names.split(message.flags)
+    system, words = place.flags
+    when = int(message.when.timestamp()) if message.when else now
+    return Appended(content, bits & system, keywords if words else (), when)
+
+
 def _replace_and_look(
-    conn: Connection, view: SelectedView, uid: int, account_id: int, name: str, new: Appended, now: int
+    conn: Connection, view: SelectedView, uid: int, place: Place, new: Appended, now: int
 ) -> tuple[AppendResult, MailboxChanges]:
-    result = messages.replace(conn, view.account_id, view.mailbox_id, uid, account_id, name, new, now=now)
+    result = messages.replace(conn, view.account_id, view.mailbox_id, uid, place.account_id, place.name, new, now=now)
     return result, changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
 
 
-def _resolve(conn: Connection, account_id: int, url: MessageUrl, files: BlobFiles) -> bytes | Span:
-    """The octets that a URL names, of the account's own messages. Raises BadUrl."""
-    try:
-        mailbox = mailboxes.get(conn, account_id, url.mailbox)
-    except NoSuchMailbox:
-        raise BadUrl(url.text) from None
+def _resolve(conn: Connection, place: Place, url: MessageUrl, files: BlobFiles) -> bytes | Span:
+    """The octets that a URL names. Raises BadUrl, NoSuchMailbox."""
+    mailbox = mailboxes.get(conn, place.account_id, place.name)
     octets = None
     if url.uidvalidity in (None, mailbox.uidvalidity):
-        octets = octets_of_section(conn, account_id, mailbox.mailbox_id, url.uid, url.wanted, files)
+        octets = octets_of_section(conn, place.account_id, mailbox.mailbox_id, url.uid, url.wanted, files)
     if octets is None:
         raise BadUrl(url.text)
     return octets

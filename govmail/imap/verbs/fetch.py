@@ -22,6 +22,7 @@ from govmail.imap.view import SelectedView
 from govmail.store import blobs, changes, messages
 from govmail.store.blobs import BlobFiles
 from govmail.store.connection import Connection
+from govmail.store.rights import ALL_FLAGS, ALL_KEYWORDS
 from govmail.store.values import Flag, FlagChange, MailboxChanges
 from govmail.wire.imap import commands, responses
 from govmail.wire.imap.fetch import Item, Plain
@@ -68,7 +69,7 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
     rest, gone = chosen(view, command.numbers, by_uid=by_uid)
     if command.since is not None:
         rest = await _changed(session, view, command, rest)
-    plan = Plan(_items(command, by_uid=by_uid and not session.enabled.uid_only), read_only=view.read_only, enabled=session.enabled)
+    plan = Plan(_items(command, by_uid=by_uid and not session.enabled.uid_only), read_only=not view.marks_seen, enabled=session.enabled)
     unknown = False
     while rest:
         batch = await _read(session, view, plan, rest)
@@ -221,8 +222,9 @@ def flag_and_look(
     *,
     silent: bool = False,
     unchanged_since: int | None = None,
+    within: tuple[int, int] = (ALL_FLAGS, ALL_KEYWORDS),
 ) -> Flagged:
-    """Change flags, then ask what has changed since `modseq`, in one transaction: the change holds the account, so
+    """Change flags (those in `within`), then ask what has changed since `modseq`, in one transaction: the change holds the account, so
     nothing with a lower modseq can come later.
 
     With `silent` the client has no answer to see its changes in, so what others changed before is not its own (RFC 3501 §6.4.6).
@@ -232,9 +234,9 @@ def flag_and_look(
         messages.hold(conn, account_id)  # or a change of others could come between this look and our own change
         theirs = {one.uid for one in changes.since(conn, account_id, mailbox_id, modseq, uid_next).flags}
     if unchanged_since is None:
-        made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords)
+        made = messages.store_flags(conn, account_id, mailbox_id, ranges, operation, flags, keywords, within=within)
         left: list[FlagChange] = []
     else:
-        made, left = messages.store_flags_if_unchanged(conn, account_id, mailbox_id, ranges, unchanged_since, operation, flags, keywords)
+        made, left = messages.store_flags_if_unchanged(conn, account_id, mailbox_id, ranges, unchanged_since, operation, flags, keywords, within=within)
     news = changes.since(conn, account_id, mailbox_id, modseq, uid_next)
     return Flagged(made, left, news, frozenset({one.uid for one in made} - theirs))

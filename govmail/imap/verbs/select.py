@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from govmail.imap import access
+from govmail.imap.access import Place
 from govmail.imap.enabling import use_modseq
-from govmail.imap.flags import FlagNames
+from govmail.imap.flags import SYSTEM, FlagNames
 from govmail.imap.state import OK, Result
 from govmail.imap.view import NEVER, SelectedView, SharedMaps, UidMap
-from govmail.store import changes, mailboxes, messages
+from govmail.store import changes, mailboxes, messages, rights
 from govmail.store.connection import Connection
+from govmail.store.keywords import keyword_names_in
 from govmail.store.values import FlagChange, Mailbox
 from govmail.wire.imap import commands, responses
 from govmail.wire.imap.numset import Ranges, from_numbers, intersect, subtract
@@ -35,12 +38,16 @@ class _Opened:
     changed: Sequence[FlagChange] = ()
 
 
-def _open(conn: Connection, account_id: int, command: commands.Select, maps: SharedMaps, with_unseen: bool) -> _Opened:
-    mailbox = mailboxes.get(conn, account_id, command.mailbox)
+def _open(conn: Connection, place: Place, command: commands.Select, maps: SharedMaps, with_unseen: bool) -> _Opened:
+    account_id = place.account_id
+    mailbox = mailboxes.get(conn, account_id, place.name)
     uids = maps.find(account_id, mailbox.mailbox_id, mailbox.highest_modseq)
     if uids is None:
         uids = UidMap(messages.uids(conn, account_id, mailbox.mailbox_id) if mailbox.messages else ())
-    names = messages.keyword_names(conn, account_id)
+    if place.own:
+        names = messages.keyword_names(conn, account_id)
+    else:  # words of the owner's other mailboxes are not told
+        names = keyword_names_in(conn, account_id, mailbox.mailbox_id)
     unseen = messages.first_unseen(conn, account_id, mailbox.mailbox_id) if with_unseen and mailbox.unseen else 0
     asked = command.resync
     if asked is None or asked.uidvalidity != mailbox.uidvalidity:  # RFC 7162 §3.2.5.1: then there is nothing to build on
@@ -83,11 +90,19 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
         session.write(responses.untagged(b"OK", "previous mailbox is closed", b"CLOSED"))  # RFC 7162 §3.2.11, RFC 9051 §7.1
     if command.condstore:
         use_modseq(session)
-    server, account_id, enabled = session.server, session.account_id, session.enabled
-    opened = await server.database.read(_open, account_id, command, server.maps, not enabled.rev2)
+    place = await access.locate(session, command.mailbox, "r")
+    guest = access.enter(session, place)
+    server, account_id, enabled = session.server, place.account_id, session.enabled
+    try:
+        opened = await server.database.read(_open, place, command, server.maps, not enabled.rev2)
+    except BaseException:
+        if guest is not None:
+            guest.leave()
+        raise
+    read_only = read_only or not rights.changes_anything(place.rights)
     mailbox = opened.mailbox
     recent_from, claimed = mailbox.recent_uid, mailbox.recent_uid
-    if enabled.rev2:
+    if enabled.rev2 or guest is not None:  # what the owner has not seen yet is no news to be taken away
         recent_from = claimed = NEVER
     elif not read_only and mailbox.recent_uid < mailbox.uid_next:
         told = server.told_elsewhere(session, account_id, mailbox.mailbox_id)
@@ -96,14 +111,15 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
     view = SelectedView(
         account_id=account_id,
         mailbox_id=mailbox.mailbox_id,
-        name=mailbox.name,
+        name=mailbox.name if place.own else place.called,
         read_only=read_only,
         uids=server.maps.share(account_id, mailbox.mailbox_id, mailbox.highest_modseq, opened.uids),
         modseq=mailbox.highest_modseq,
         uid_next=mailbox.uid_next,
         recent_from=recent_from,
         claimed=claimed,
-        names=server.share_names(account_id, opened.names),
+        names=server.share_names(account_id, opened.names) if guest is None else FlagNames(opened.names),
+        guest=guest,
     )
     session.set_view(view)
     write_flags(session, view.names, read_only=read_only)
@@ -118,7 +134,7 @@ async def _enter(session: Session, command: commands.Select, *, read_only: bool)
         session.write(responses.untagged(b"OK", "highest", responses.highest_modseq(mailbox.highest_modseq)))
     session.write(responses.untagged(b"OK", "mailbox id", b"MAILBOXID (%b)" % mailbox.object_id))
     if enabled.rev2:  # RFC 9051 §6.3.2
-        session.write(list_of(mailbox, command.mailbox))
+        session.write(list_of(mailbox, command.mailbox) if guest is None else responses.list_line(b"LIST", [], view.name, utf8=True))
     if opened.vanished:
         session.write(responses.vanished(opened.vanished, earlier=True))
     await session.send(view.flags_line(view.uids.number(one.uid), one, with_uid=True, enabled=enabled) for one in opened.changed)
@@ -135,7 +151,13 @@ def write_flags(session: Session, names: FlagNames, *, read_only: bool) -> None:
     """FLAGS, and which of them a client may change (RFC 3501 §7.1, §7.2.6)."""
     known = names.all()
     session.write(b"* FLAGS " + responses.flags(known) + b"\r\n")
-    permanent = responses.flags(() if read_only else [*known, "\\*"])
+    view = session.view
+    if read_only or view is None:
+        last: list[str] = []
+    else:  # RFC 4314 §5.2: those that this session may change
+        system, words = view.changeable
+        last = [*(name for name, bit in SYSTEM.items() if system & bit), *((*names.names.values(), "\\*") if words else ())]
+    permanent = responses.flags(last)
     session.write(responses.untagged(b"OK", "flags that last", b"PERMANENTFLAGS " + permanent))
 
 
@@ -143,7 +165,7 @@ async def close(session: Session, command: commands.Bare, tag: bytes) -> Result:
     r"""Expunges without saying so (RFC 3501 §6.4.2), unless read-only."""
     view = session.view
     assert view is not None
-    if not view.read_only:
+    if not view.read_only and view.may("e"):  # RFC 4314 §4: without the right CLOSE is no error
         await session.server.database.write(messages.expunge, view.account_id, view.mailbox_id, None, now=session.server.now())
     await session.leave_mailbox()
     return OK

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from govmail.errors import NoSuchMailbox
+from govmail.errors import NoSuchMailbox, NotPermitted
+from govmail.imap import access
 from govmail.imap import flags as names
+from govmail.imap.access import Place
 from govmail.imap.enabling import use_modseq
 from govmail.imap.state import OK, Result
 from govmail.imap.verbs.fetch import GONE, chosen, flag_and_look, flag_lines
@@ -47,9 +49,15 @@ async def _store(session: Session, command: commands.Store, *, by_uid: bool) -> 
     if not uids:
         return GONE if gone else OK
     bits, keywords = names.split(command.flags)
+    system, words = within = view.changeable
+    if not (system or words) or (command.flags and not (bits & system or (keywords and words))):
+        raise NotPermitted  # RFC 4314 §4: one flag that may be changed is enough
+    if not words:
+        keywords = ()
     done = await session.server.database.write(
         flag_and_look, view.account_id, view.mailbox_id, uids, command.operation, bits, keywords, view.modseq, view.uid_next,
         silent=command.silent, unchanged_since=command.unchanged_since,
+        within=within,
     )  # fmt: skip
     if any(one.keywords & ~view.names.known for one in (*done.made, *done.left)):
         await session.server.refresh_names(session)
@@ -78,7 +86,8 @@ async def _copy(session: Session, command: commands.Copy, *, by_uid: bool) -> Re
     assert view is not None
     uids, gone = chosen(view, command.numbers, by_uid=by_uid)
     try:
-        result, _ = await session.server.database.write(_transfer, messages.copy, view, uids, command.mailbox, session.server.now())
+        place = await access.locate(session, command.mailbox, "i")
+        result, _ = await session.server.database.write(_transfer, messages.copy, view, uids, place, session.server.now())
     except NoSuchMailbox:
         return TRY_CREATE
     if not result.source:
@@ -100,7 +109,8 @@ async def _move(session: Session, command: commands.Copy, *, by_uid: bool) -> Re
         return READ_ONLY
     uids, gone = chosen(view, command.numbers, by_uid=by_uid)
     try:
-        result, news = await session.server.database.write(_transfer, messages.move, view, uids, command.mailbox, session.server.now())
+        place = await access.locate(session, command.mailbox, "i")
+        result, news = await session.server.database.write(_transfer, messages.move, view, uids, place, session.server.now())
     except NoSuchMailbox:
         return TRY_CREATE
     if result.source:
@@ -113,10 +123,10 @@ async def _move(session: Session, command: commands.Copy, *, by_uid: bool) -> Re
 
 
 def _transfer(
-    conn: Connection, how: Callable[..., CopyResult], view: SelectedView, uids: Ranges, name: str, now: int
+    conn: Connection, how: Callable[..., CopyResult], view: SelectedView, uids: Ranges, place: Place, now: int
 ) -> tuple[CopyResult, MailboxChanges]:
-    target = mailboxes.get(conn, view.account_id, name)
-    result = how(conn, view.account_id, view.mailbox_id, uids, view.account_id, target.mailbox_id, now=now)
+    target = mailboxes.get(conn, place.account_id, place.name)
+    result = how(conn, view.account_id, view.mailbox_id, uids, place.account_id, target.mailbox_id, now=now, within=place.flags)
     return result, changes.since(conn, view.account_id, view.mailbox_id, view.modseq, view.uid_next)
 
 

@@ -107,6 +107,7 @@ class List:
     returns: frozenset[str] = frozenset()
     status: tuple[bytes, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()  # entries (RFC 9590)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from govmail.errors import SyntaxProblem
 from govmail.wire.imap import commands as c
 from govmail.wire.imap.fetch import parse_items
+from govmail.wire.imap.management import entries
 from govmail.wire.imap.numset import STAR
 from govmail.wire.imap.search import parse_keys
 from govmail.wire.imap.tokens import Tokens, UidRequired
@@ -21,9 +22,10 @@ ID_OCTETS = 1024
 PATTERNS = 100
 FLAGS = 100
 
-STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"DELETED", b"MAILBOXID")
+STATUS_ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"DELETED",
+                b"DELETED-STORAGE", b"APPENDLIMIT", b"MAILBOXID")
 SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS"})
+RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "STATUS", "MYRIGHTS", "METADATA"})
 SYSTEM_FLAGS = {flag.lower(): flag for flag in ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")}
 
 Parser = Callable[[Tokens], c.Command]
@@ -206,14 +208,14 @@ def rename(tokens: Tokens) -> c.Rename:
 
 
 def list_(tokens: Tokens) -> c.List:
-    """LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258 §6, RFC 5819 §4, RFC 6154 §6)."""
+    """LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258 §6, RFC 5819 §4, RFC 6154 §6, RFC 8440 §5, RFC 9590 §4)."""
     tokens.space()
     extended = False
     chosen: frozenset[str] = frozenset()
     if tokens.peek() == b"(":
         extended = True
         chosen = _options(tokens.items(tokens.word, empty=True), SELECT_OPTIONS)
-        if chosen == {"RECURSIVEMATCH"}:
+        if "RECURSIVEMATCH" in chosen and not chosen & {"SUBSCRIBED", "SPECIAL-USE"}:
             raise SyntaxProblem("RECURSIVEMATCH needs another option")  # RFC 5258 §3.1
         tokens.space()
     reference = _reference(tokens)
@@ -227,15 +229,17 @@ def list_(tokens: Tokens) -> c.List:
         patterns = (_pattern(tokens),)
     returns: frozenset[str] = frozenset()
     status: tuple[bytes, ...] = ()
+    metadata: tuple[str, ...] = ()
     if tokens.peek() == b" ":
         tokens.space()
         tokens.expect(b"RETURN ")
         extended = True
         options = tokens.items(lambda: _return_option(tokens), empty=True)
+        metadata = next((tuple(one.decode() for one in items) for name, items in options if name == b"METADATA"), ())
         returns = _options([name for name, _ in options], RETURN_OPTIONS)
         status = next((items for name, items in options if name == b"STATUS"), ())
     tokens.end()
-    return c.List(reference, patterns, chosen, returns, status, extended)
+    return c.List(reference, patterns, chosen, returns, status, extended, metadata)
 
 
 def lsub(tokens: Tokens) -> c.List:
@@ -264,9 +268,11 @@ def _options(words: list[bytes] | tuple[bytes, ...], known: frozenset[str]) -> f
 
 def _return_option(tokens: Tokens) -> tuple[bytes, tuple[bytes, ...]]:
     name = tokens.word()
-    if name != b"STATUS":
+    if name not in (b"STATUS", b"METADATA"):
         return name, ()
     tokens.space()
+    if name == b"METADATA":
+        return name, tuple(entry.encode() for entry in entries(tokens))
     return name, _status_items(tokens)
 
 

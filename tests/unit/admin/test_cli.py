@@ -244,7 +244,7 @@ def test_every_command_that_changes_something_has_a_dry_run_and_all_have_json() 
     names = {" ".join(path) for path in WRITING}
     assert names == {
         "unit add", "person add", "person passwd", "person quota", "person disable", "person enable", "person unlock", "domain add", "group add", "queue retry",
-        "queue delete", "quarantine release", "quarantine delete", "mailbox capability",
+        "queue delete", "quarantine release", "quarantine delete", "mailbox capability", "mailbox share",
     }  # fmt: skip
     for path, command in walk():
         if not isinstance(command, click.Group) and path not in {("up",), ("serve",)}:

@@ -13,7 +13,8 @@ from filters import dkim
 from govmail.config import Config, DirectoryTable
 from govmail.errors import AuthenticationBusy, AuthenticationFailed
 from govmail.mail.address import Address
-from govmail.store import accounts
+from govmail.store import accounts, acl
+from govmail.store.rights import ALL
 from tests.unit.admin.conftest import ME, NOW, World
 
 ORGAN = "江西省/赣州市/发改委"
@@ -181,8 +182,25 @@ WRITES = [
     ("person.unlock", {"person": "zhangsan@fgw.gz.jx.example"}),
     ("domain.add", {"domain": "new.example"}),
     ("group.add", {"address": "all@jx.example", "members": ["zhangsan@fgw.gz.jx.example"]}),
+    ("mailbox.share", {"unit": ORGAN, "keeper": "zhangsan@fgw.gz.jx.example"}),
 ]
 TABLES = {"unit.add_many": "unit\n江西省/九江市\n".encode(), "person.add_many": "name\n王五\n".encode()}
+
+
+async def test_a_unit_gets_a_mailbox_and_keepers(world: World) -> None:
+    await world.province()
+    await world.do("person.add", {"name": "李四", "unit": ORGAN})
+    first = await world.do("mailbox.share", {"unit": ORGAN, "keeper": "zhangsan@fgw.gz.jx.example"})
+    second = await world.do("mailbox.share", {"unit": ORGAN, "keeper": "lisi@fgw.gz.jx.example"})
+    assert first["name"] == second["name"] == "".join(ORGAN.split("/")[1:])
+    for login in ("zhangsan", "lisi"):
+        person = await world.ctx.directory.person_by_address(Address.parse(f"{login}@fgw.gz.jx.example"))
+        seen = await world.ctx.database.read(acl.visible, person.person_id, 100)
+        assert {(one.shared_name, one.rights) for one in seen} == {(first["name"], ALL)}
+        assert "INBOX" in {one.mailbox.name for one in seen}
+    taken = await world.refused("mailbox.share", {"unit": "江西省", "keeper": "lisi@fgw.gz.jx.example", "name": first["name"]})
+    assert taken.kind == "MailboxExists"
+    assert (await world.refused("mailbox.share", {"unit": ORGAN, "keeper": "lisi@fgw.gz.jx.example", "name": "a/b"})).kind == "BadMailboxName"
 
 
 @pytest.mark.parametrize(("act", "arguments"), WRITES, ids=[act for act, _ in WRITES])

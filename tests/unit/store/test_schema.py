@@ -17,6 +17,8 @@ from sqlalchemy import Connection, create_engine, make_url
 from govmail.errors import StoreFailed
 from govmail.store import (
     accounts,
+    acl,
+    annotation,
     blobs,
     changes,
     collect,
@@ -37,7 +39,7 @@ from govmail.store.values import Delivery
 from tests.kit.contents import numbered
 
 NOW = 1_800_000_000
-MODULES = (accounts, blobs, changes, collect, contents, keywords, mailboxes, messages, queue, search)
+MODULES = (accounts, acl, annotation, blobs, changes, collect, contents, keywords, mailboxes, messages, queue, search)
 
 # -- kinds of tables ------------------------------------------------------------------------------------------------
 
