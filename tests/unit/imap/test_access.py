@@ -117,7 +117,7 @@ SELECTED: dict[str, list[tuple[str, str | None]]] = {
     "UID FETCH": [("UID FETCH 1:* BODY[]", None)],
     "STORE": [
         ("STORE 1 +FLAGS (\\Seen)", "s"), ("STORE 1 -FLAGS (\\Deleted)", "t"), ("STORE 1 FLAGS (\\Flagged)", "w"),
-        ("STORE 1 +FLAGS.SILENT (keyword)", "w"),
+        ("STORE 1 +FLAGS.SILENT (keyword)", "w"), ("STORE 1 (UNCHANGEDSINCE 99999) FLAGS (\\Flagged)", "w"),
     ],
     "UID STORE": [("UID STORE 1 +FLAGS (\\Seen)", "s"), ("UID STORE 1 FLAGS (\\Answered)", "w")],
     "COPY": [("COPY 1 INBOX", "")],
@@ -282,6 +282,21 @@ async def test_a_right_that_is_taken_away_is_gone_for_the_next_command(scene: Sc
     assert untagged == [b"* BYE selected mailbox was deleted\r\n"]
     assert tagged == b""
     assert await scene.stored() == before
+
+
+async def test_nothing_is_pushed_from_what_may_not_be_read_any_more(scene: Scene) -> None:
+    """NOTIFY, without any command of the guest."""
+    name, _ = await scene.box("lr")
+    await scene.guest.ok(b"NOTIFY SET (SELECTED (MessageNew (UID BODY.PEEK[]) MessageExpunge))")
+    await scene.guest.ok(f'SELECT "{ROOT}{name}"'.encode())
+    await scene.owner.append(MESSAGE, name)
+    assert await scene.guest.response() == b"* 3 EXISTS\r\n"
+    assert await scene.guest.response() == b"* 0 RECENT\r\n"
+    assert b"secret" in await scene.guest.response()
+    await scene.owner.ok(f"SETACL {name} -{GUEST} r".encode())
+    await scene.owner.append(MESSAGE, name)
+    assert await scene.guest.response() == b"* BYE selected mailbox was deleted\r\n"
+    assert await scene.guest.response() == b""
 
 
 async def test_others_hear_of_changes(scene: Scene) -> None:
