@@ -7,56 +7,18 @@ same suggestion; a reserved local part is never suggested.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 
 from govmail.mail.address import LOCAL_OCTETS, Address
+from govmail.mail.pinyin import pinyin
 
-# Characters whose reading as a surname differs from the usual one (GB/T 28039-2011: surname first, no tone marks).
-SURNAMES = {
-    "单": "shan", "曾": "zeng", "解": "xie", "仇": "qiu", "查": "zha", "区": "ou", "朴": "piao", "盖": "ge", "任": "ren",
-    "华": "hua", "尉": "wei", "召": "shao", "乐": "yue", "员": "yun", "缪": "miao", "翟": "zhai", "宁": "ning", "覃": "qin",
-    "冼": "xian", "洗": "xian", "逄": "pang", "折": "she", "种": "chong", "秘": "bi", "繁": "po", "黑": "he", "重": "chong",
-    "祭": "zhai", "万": "wan", "卜": "bu", "应": "ying", "纪": "ji", "燕": "yan", "柏": "bai", "葛": "ge", "牟": "mou",
-    "臧": "zang", "郗": "xi", "晁": "chao", "郇": "xun", "哈": "ha", "那": "na", "么": "yao", "呙": "guo", "车": "che",
-    "吕": "lv", "闾": "lv", "隗": "wei", "撒": "sa", "佴": "nai", "逯": "lu", "乜": "nie", "訾": "zi", "句": "gou",
-    "薄": "bo", "贲": "ben", "褚": "chu", "费": "fei", "干": "gan", "过": "guo", "观": "guan", "俞": "yu", "沈": "shen",
-    "石": "shi", "谌": "chen", "阚": "kan", "于": "yu", "尹": "yin", "都": "du", "宓": "mi", "幺": "yao",
-}
-
-COMPOUND_SURNAMES = {
-    "欧阳": "ouyang", "司马": "sima", "上官": "shangguan", "诸葛": "zhuge", "东方": "dongfang", "皇甫": "huangfu",
-    "尉迟": "yuchi", "公孙": "gongsun", "令狐": "linghu", "长孙": "zhangsun", "宇文": "yuwen", "司徒": "situ",
-    "夏侯": "xiahou", "万俟": "moqi", "单于": "chanyu", "澹台": "tantai", "公冶": "gongye", "宗政": "zongzheng",
-    "濮阳": "puyang", "淳于": "chunyu", "太叔": "taishu", "申屠": "shentu", "轩辕": "xuanyuan", "钟离": "zhongli",
-    "慕容": "murong", "鲜于": "xianyu", "闾丘": "lvqiu", "亓官": "qiguan", "司空": "sikong", "南宫": "nangong",
-    "西门": "ximen", "独孤": "dugu", "端木": "duanmu", "百里": "baili", "呼延": "huyan", "拓跋": "tuoba",
-}
+__all__ = ["RESERVED", "pinyin", "suggest"]
 
 RESERVED = frozenset(
     ["abuse", "admin", "administrator", "daemon", "ftp", "hostmaster", "info", "list", "mail", "mailer-daemon", "marketing", "news", "noc", "nobody", "noreply", "postmaster", "root", "sales", "security", "support", "system", "usenet", "uucp", "webmaster", "www"]
 )
 
 _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Surname and given name; what is not written in Chinese characters is split at its last blank."""
-    if not name or not _is_han(name[0]):
-        first, _, last = name.rpartition(" ")
-        return (last, first) if first else (name, "")
-    if name[:2] in COMPOUND_SURNAMES and len(name) > 2:
-        return name[:2], name[2:]
-    return name[:1], name[1:]
-
-
-def pinyin(name: str) -> str:
-    """The name in pinyin without tones, surname first, ü written v: "吕思源" -> "lv siyuan"; "" when it has no reading."""
-    surname, given = split_name(name)
-    if not (surname and _is_han(surname[0])):
-        return " ".join(filter(None, (_plain(name),)))
-    first = COMPOUND_SURNAMES.get(surname) or SURNAMES.get(surname) or _read(surname)
-    return " ".join(filter(None, (first, _read(given))))
 
 
 def suggest(name: str, domain: str, taken: Callable[[Address], bool]) -> Address:
@@ -78,19 +40,3 @@ def _candidates(stem: str) -> Iterator[str]:
     while True:
         yield f"{plain}{number}"
         number += 1
-
-
-def _read(text: str) -> str:
-    # Imported when the first name is read: its tables take 0.2 s and 20 MB.
-    from pypinyin import Style, lazy_pinyin
-
-    return _plain("".join(lazy_pinyin(text, style=Style.NORMAL, v_to_u=False, errors="ignore")).replace("ü", "v"))
-
-
-def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    return _NOT_PLAIN.sub("", folded)
-
-
-def _is_han(char: str) -> bool:
-    return unicodedata.name(char, "").startswith("CJK ")

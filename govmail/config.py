@@ -71,6 +71,8 @@ class Limits(Section, frozen=True, kw_only=True):
     imap_append_messages: Annotated[int, Meta(description="messages of one APPEND (RFC 3502)", ge=1)] = 1000
     imap_depth: Annotated[int, Meta(description="nested parentheses in one command")] = 50
     imap_search_keys: Annotated[int, Meta(description="keys in one SEARCH")] = 1000
+    imap_updates: Annotated[int, Meta(description="searches that one connection has kept up to date (RFC 5267)")] = 8
+    imap_thread_references: Annotated[int, Meta(description="ids of one References field that THREAD looks at, from its end")] = 100
     imap_set_ranges: Annotated[int, Meta(description="ranges in one sequence set")] = 10_000
     imap_errors: Annotated[int, Meta(description="BAD answers, or commands before login, until the connection is closed")] = 50
     imap_auth_failures: Annotated[int, Meta(description="failed logins before the connection is closed")] = 3

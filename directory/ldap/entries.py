@@ -18,9 +18,9 @@ from ldap3.utils.dn import escape_rdn  # RFC 4514 §2.4
 
 from directory.ldap.pool import Entry
 from directory.model import Group, NewPerson, Person, Unit
-from directory.naming import split_name
 from govmail.interfaces import PersonState
 from govmail.mail.address import Address
+from govmail.mail.pinyin import split_name
 
 UNIT = (
     "govId", "govLabel", "govLevel", "displayName", "govKind", "govLine", "govCode", "govRank", "govIsRegion", "govOwnDomain",

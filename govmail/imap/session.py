@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from govmail.errors import MailError, NoSuchMailbox, SyntaxProblem
-from govmail.imap import access, capabilities, status, verbs
+from govmail.imap import access, capabilities, status, updates, verbs
 from govmail.imap.state import Disconnected, Result, State, Verb
 from govmail.imap.verbs import append
 from govmail.imap.verbs.fetch import push
@@ -579,12 +579,18 @@ class Session(asyncio.Protocol):
         if any(change.keywords & ~view.names.known for change in news.flags):
             await self.server.refresh_names(self)
         watch, uid_next = self.watch, view.uid_next
+        kept = view.results is not None and bool(view.results.contexts)
+        changed = [one.uid for one in (*news.flags, *news.arrived)] if kept else []
+        if kept:
+            self.write(updates.removed(view, news.vanished))  # while their numbers still hold
         if watch is not None and not watch.tells_flags:
             news = replace(news, flags=tuple(one for one in news.flags if one.uid in own))
         lines = view.apply(news, self.server.maps, expunges=expunges, with_uid=with_uid, enabled=self.enabled, own=own)
         await self.send(lines)
         if watch is not None and watch.selected is not None and watch.selected.items and view.uid_next > uid_next:
             await push(self, watch.selected.items, view.resolve_uids(((uid_next, view.uid_next - 1),)))
+        if kept:
+            await updates.tell(self, view, changed)
 
     # -- IDLE -----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from govmail.imap.flags import FlagNames
+from govmail.imap.results import Results
 from govmail.store.rights import ALL, flag_masks
 from govmail.store.values import FlagChange, MailboxChanges
 from govmail.wire.imap import responses
@@ -164,6 +165,7 @@ class SelectedView:
     vanished: Ranges = ()  # expunged by others, not yet said; still in `uids`
     noticed: int = 0  # messages with UIDs below it were told where every client looks: SELECT, NOOP, CHECK, IDLE
     guest: Guest | None = None  # in a mailbox of somebody else
+    results: Results | None = None  # of searches, where the client wants some to be kept
 
     @property
     def stale(self) -> bool:
@@ -190,6 +192,11 @@ class SelectedView:
 
     def resolve_uids(self, uids: Ranges) -> Ranges:
         return subtract(self.uids.within(uids), self.vanished)
+
+    @property
+    def saved(self) -> Ranges:
+        """What `$` means: UIDs (RFC 5182 §2.1)."""
+        return self.results.saved if self.results is not None else ()
 
     def apply(
         self, news: MailboxChanges, maps: SharedMaps, *, expunges: bool, with_uid: bool,

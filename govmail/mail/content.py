@@ -15,6 +15,25 @@ from govmail.mail.message import CHUNK_OCTETS, Message
 from govmail.mail.scan import Node
 from govmail.mail.text import decode, decode_words, fold, html_text, preview
 
+FIELDS = (b"subject", b"from", b"to", b"cc")
+"""What searches and sorting ask most."""
+FIELD_CHARACTERS = 4096
+
+
+def header_fields(header: Header) -> tuple[str | None, ...]:
+    """FIELDS as `_field` makes them."""
+    return tuple([_field(header, name) for name in FIELDS])
+
+
+def _field(header: Header, name: bytes) -> str | None:
+    """The fields of this name, folded for search, each on a line; None when they are longer than FIELD_CHARACTERS."""
+    values = [fold(decode_words(value)) for value in header.all(name)]
+    text = values[0] if len(values) == 1 else "\n".join(values)
+    if len(text) > FIELD_CHARACTERS:
+        return None
+    # PostgreSQL takes neither NUL nor half a surrogate pair in text, which odd charsets may yield.
+    return text if text.isascii() and "\0" not in text else text.replace("\0", " ").encode("utf-8", "replace").decode()
+
 
 class Extract(NamedTuple):
     """`text` is folded; `complete` says that no text part was cut."""

@@ -177,6 +177,22 @@ class Header:
         return len(self.all(b"received"))
 
 
+def values(raw: bytes, name: bytes) -> list[bytes]:
+    """The unfolded values of the fields of this name, without reading the others."""
+    return [unfold(value) for value in _named(name.lower()).findall(b"\n" + raw)]
+
+
+@lru_cache(maxsize=64)
+def _named(name: bytes) -> re.Pattern[bytes]:
+    if not _NAME.match(name):
+        return _NEVER
+    return re.compile(rb"\n" + re.escape(name) + rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.IGNORECASE)
+
+
+_NAME = re.compile(rb"[!-9;-~]+\Z")
+_NEVER = re.compile(rb"(?!)()")
+
+
 def select(raw: bytes, names: frozenset[bytes], *, exclude: bool = False) -> bytes:
     """HEADER.FIELDS and HEADER.FIELDS.NOT of RFC 3501 §6.4.5: the fields with these lower-case names, or everything but
     them, lines that are no field too; then the empty line, which is there even if the header has none."""

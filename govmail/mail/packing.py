@@ -5,19 +5,25 @@ Invariants: several frames in a row unpack to their contents in a row (RFC 8878 
 
 from __future__ import annotations
 
+import re
 import threading
 
 import zstandard
 
 _tools = threading.local()
+# Magic, descriptor (single segment; content size of one or two octets), size, and a block that is raw and the last one
+_RAW_AND_LAST = bytes(octet for octet in range(256) if octet & 7 == 1)
+_STORED = re.compile(rb"\x28\xb5\x2f\xfd(?:\x20.|\x60..)[" + re.escape(_RAW_AND_LAST) + rb"]..", re.DOTALL)
 _STORED_OCTETS = 65_536 + 255  # what a two-octet content size can say
 
 
-def compress(data: bytes) -> bytes:
+def compress(data: bytes, *, level: int = 3) -> bytes:
     """One frame with its size in its header."""
-    if not hasattr(_tools, "compressor"):
-        _tools.compressor = zstandard.ZstdCompressor(level=3)
-    packed: bytes = _tools.compressor.compress(data)
+    if not hasattr(_tools, "compressors"):
+        _tools.compressors = {}
+    if level not in _tools.compressors:
+        _tools.compressors[level] = zstandard.ZstdCompressor(level=level)
+    packed: bytes = _tools.compressors[level].compress(data)
     return packed
 
 
@@ -25,6 +31,25 @@ def decompress(data: bytes, size: int) -> bytes:
     """All frames unpacked. Raises ValueError when one is damaged or more than `size` octets come out."""
     if not hasattr(_tools, "decompressor"):
         _tools.decompressor = zstandard.ZstdDecompressor()
+    pieces: list[bytes] = []
+    while (lead := _STORED.match(data)) is not None:  # what `stored` has made
+        end = lead.end() + (int.from_bytes(data[lead.end() - 3 : lead.end()], "little") >> 3)
+        if end > len(data):
+            raise ValueError("cut zstd frame")
+        pieces.append(data[lead.end() : end])
+        data = data[end:]
+    try:
+        if data:
+            pieces.append(_tools.decompressor.decompress(data, max_output_size=size, allow_extra_data=False))
+    except zstandard.ZstdError:  # more than one frame, or a damaged one
+        pieces.append(_unpack_each(data, size))
+    plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if len(plain) > size:
+        raise ValueError(f"zstd frames of {len(plain)} octets where {size} were allowed")
+    return plain
+
+
+def _unpack_each(data: bytes, size: int) -> bytes:
     plain = b""
     while data:
         frame = _tools.decompressor.decompressobj()

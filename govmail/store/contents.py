@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from govmail.errors import StoreFailed
+from govmail.mail.content import FIELDS as HEADER_FIELDS
 from govmail.mail.message import Message
 from govmail.mail.reading import Reading
 from govmail.store.blobs import BlobFiles, decompress
@@ -38,11 +39,12 @@ _UPSERT = PreparedRows(
         .on_conflict_do_update(index_elements=[content.c.digest], set_={"touched": bindparam("now")})
         .returning(content.c.digest, content.c.content_id, content.c.blob_id)
     ),
-    ["digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched"],
+    ["digest", "size", "header_size", "sent_date", "envelope", "bodystructure", "preview", "blob_id", "touched",
+     "subject", "sender", "recipient", "cc"],
 )
 _INSERT_HEADERS = PreparedRows(lambda rows: insert(content_header).values(rows), ["content_id", "header"])
 _INSERT_PARTS = PreparedRows(lambda rows: insert(content_parts).values(rows), ["content_id", "parts", "body"])
-_INSERT_TEXTS = PreparedRows(lambda rows: insert(content_text).values(rows), ["content_id", "text", "signature", "complete"])
+_INSERT_TEXTS = PreparedRows(lambda rows: insert(content_text).values(rows), ["content_id", "text", "complete"])
 
 _ROWS = Prepared(
     select(
@@ -86,6 +88,9 @@ _NOTE_GONE = Prepared(
     .on_conflict_do_nothing(index_elements=[content_gone.c.content_id])
 )
 
+FIELDS = dict(zip(("subject", "sender", "recipient", "cc"), HEADER_FIELDS, strict=True))
+"""Columns of `content`, and the fields they hold."""
+
 TEXT_OCTETS = 64 * 1024 * 1024  # what one decompressed text may be: far above Limits.text_octets
 
 
@@ -105,8 +110,8 @@ def prepare(reading: Reading, message: Message, files: BlobFiles) -> NewContent:
         parts=reading.parts,
         preview=reading.preview,
         text=reading.text,
-        signature=reading.signature,
         text_complete=reading.text_complete,
+        fields=reading.fields,
         blob=prepare_blob(reading, message, files),
     )
 
@@ -121,7 +126,7 @@ def store_all(conn: Connection, news: Sequence[NewContent], *, now: int) -> list
     unique = list({new.digest: new for new in news}.values())
     blob_ids = _insert_blobs(conn, [new.blob for new in unique])
     rows = [
-        (new.digest, new.size, len(new.header), new.sent_date, new.envelope, new.bodystructure, new.preview, blob_id, now)
+        (new.digest, new.size, len(new.header), new.sent_date, new.envelope, new.bodystructure, new.preview, blob_id, now, *new.fields)
         for new, blob_id in zip(unique, blob_ids, strict=True)
     ]
     found = {bytes(digest): (content_id, blob_id) for digest, content_id, blob_id in _UPSERT.rows(conn, rows, now=now)}
@@ -137,7 +142,7 @@ def store_all(conn: Connection, news: Sequence[NewContent], *, now: int) -> list
     if fresh:
         _INSERT_HEADERS.run(conn, [(content_id, new.header) for content_id, new in fresh])
         _INSERT_PARTS.run(conn, [(content_id, new.parts, new.body_form) for content_id, new in fresh])
-        _INSERT_TEXTS.run(conn, [(content_id, new.text, new.signature, new.text_complete) for content_id, new in fresh])
+        _INSERT_TEXTS.run(conn, [(content_id, new.text, new.text_complete) for content_id, new in fresh])
     return [found[new.digest][0] for new in news]
 
 

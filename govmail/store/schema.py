@@ -183,6 +183,11 @@ content = _table(
     Column("blob_id", BigInteger, nullable=False),  # the body: all octets after the header
     Column("touched", BigInteger, nullable=False),
     Column("key_id", Integer),
+    # Fields that SEARCH and SORT ask most, folded as the text is, those of one name each on a line. Null: look in the header.
+    Column("subject", Text),
+    Column("sender", Text),  # From
+    Column("recipient", Text),  # To
+    Column("cc", Text),
 )
 
 content_header = _table(
@@ -204,7 +209,6 @@ content_text = _table(
     "content", "content_text",
     Column("content_id", BigInteger, primary_key=True),
     Column("text", LargeBinary, nullable=False),  # zstd of folded UTF-8: decoded header, NUL, decoded text parts
-    Column("signature", LargeBinary, nullable=False),  # Bloom bits of characters and bigrams; empty = not made
     Column("complete", Boolean, nullable=False, default=True),  # false: text beyond Limits.text_octets is not in it
     Column("key_id", Integer),
 )

@@ -152,6 +152,27 @@ def _listed_postgresql(element: listed, compiler: SQLCompiler, **kw: Any) -> str
     return f"CAST(json_agg({compiler.process(element.clauses, **kw)}) AS text)"
 
 
+class contains(FunctionElement[Any]):
+    """Whether a text column holds the text in parameter `name`, octet for octet. Null: no."""
+
+    inherit_cache = False
+
+    def __init__(self, column: Column[Any], name: str) -> None:
+        super().__init__(column, bindparam(name, type_=Text()))
+
+
+@compiles(contains, "sqlite")
+def _contains_sqlite(element: contains, compiler: SQLCompiler, **kw: Any) -> str:
+    column, text = (compiler.process(one, **kw) for one in element.clauses)
+    return f"instr({column}, {text}) > 0"
+
+
+@compiles(contains, "postgresql")
+def _contains_postgresql(element: contains, compiler: SQLCompiler, **kw: Any) -> str:
+    column, text = (compiler.process(one, **kw) for one in element.clauses)
+    return f"strpos({column}, CAST({text} AS text)) > 0"
+
+
 def as_set(values: Collection[int | str]) -> str:
     """A set parameter for `one_of`."""
     return msgspec.json.encode(list(values)).decode()

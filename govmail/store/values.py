@@ -103,6 +103,19 @@ class Columns(NamedTuple):
         return Columns(*[column[start:stop] for column in self])
 
 
+class Candidate(NamedTuple):
+    """A message as a search looks at it; a tuple, because there are many."""
+
+    uid: int
+    modseq: int
+    content_id: int
+    flags: int
+    keywords: int
+    internal_date: int
+    size: int
+    saved_date: int
+
+
 @dataclass(frozen=True, slots=True)
 class NewContent:
     """A message ready to be stored: what `mail.reading` made of it, plus where its body is.
@@ -120,8 +133,8 @@ class NewContent:
     parts: bytes
     preview: str
     text: bytes  # zstd of the folded text for search
-    signature: bytes  # of that text, see store.search; empty = none
     text_complete: bool
+    fields: tuple[str | None, ...]  # subject, sender, recipient, cc of its row
     blob: NewBlob
 
 

@@ -18,6 +18,7 @@ from govmail.imap.verbs import (
     login,
     mailboxes,
     metadata,
+    multisearch,
     notify,
     quota,
     rights,
@@ -25,7 +26,7 @@ from govmail.imap.verbs import (
     select,
     store,
 )
-from govmail.wire.imap import management, parser
+from govmail.wire.imap import management, parser, searches
 from govmail.wire.imap.notify import notify as parse_notify
 from govmail.wire.imap.tokens import Tokens
 
@@ -75,6 +76,13 @@ _ROWS = (
     Verb("UID EXPUNGE", parser.expunge_uids, store.expunge, SELECTED, "RFC 4315 §2.1", capability="UIDPLUS", slow=True, needs="e"),
     Verb("SEARCH", parser.search, search.search, SELECTED, "RFC 3501 §6.4.4", uses_numbers=True, slow=True),
     Verb("UID SEARCH", parser.search, search.uid_search, SELECTED, "RFC 3501 §6.4.8", slow=True),
+    Verb("SORT", searches.sort, search.sort, SELECTED, "RFC 5256 §3", uses_numbers=True, capability="SORT", slow=True),
+    Verb("UID SORT", searches.sort, search.uid_sort, SELECTED, "RFC 5256 §3", capability="SORT", slow=True),
+    Verb("THREAD", searches.thread, search.thread, SELECTED, "RFC 5256 §3", uses_numbers=True, capability="THREAD=REFERENCES", slow=True),
+    Verb("UID THREAD", searches.thread, search.uid_thread, SELECTED, "RFC 5256 §3", capability="THREAD=REFERENCES", slow=True),
+    Verb("ESEARCH", searches.multisearch, multisearch.multisearch, LOGGED_IN, "RFC 7377 §2.1", capability="MULTISEARCH", slow=True),
+    Verb("CANCELUPDATE", searches.cancel_update, search.cancel_update, SELECTED, "RFC 5267 §4.3.5", capability="CONTEXT=SEARCH"),
+    Verb("UIDBATCHES", searches.uid_batches, search.uid_batches, SELECTED, "draft-ietf-mailmaint-imap-uidbatches §3.1", capability="UIDBATCHES"),
     Verb("FETCH", parser.fetch, fetch.fetch, SELECTED, "RFC 3501 §6.4.5", uses_numbers=True),
     Verb("UID FETCH", parser.fetch, fetch.uid_fetch, SELECTED, "RFC 3501 §6.4.8"),
     Verb("STORE", parser.store, store.store, SELECTED, "RFC 3501 §6.4.6", uses_numbers=True, slow=True),

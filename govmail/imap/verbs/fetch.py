@@ -26,7 +26,8 @@ from govmail.store.rights import ALL_FLAGS, ALL_KEYWORDS
 from govmail.store.values import Flag, FlagChange, MailboxChanges
 from govmail.wire.imap import commands, responses
 from govmail.wire.imap.fetch import Item, Plain
-from govmail.wire.imap.numset import NumSet, Range, Ranges, from_numbers, intersect, subtract
+from govmail.wire.imap.numset import NumSet, Range, Ranges, count, from_numbers, intersect, subtract, take
+from govmail.wire.imap.results import Window
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
@@ -40,6 +41,8 @@ def chosen(view: SelectedView, numbers: NumSet, *, by_uid: bool) -> tuple[Ranges
 
     Raises SyntaxProblem for a sequence number that there is not (RFC 3501 §9: "it is an error").
     """
+    if numbers.saved:
+        return view.resolve_uids(view.saved), False
     if by_uid:
         return view.resolve_uids(numbers.resolve(view.uids.largest)), False
     exists = len(view.uids)
@@ -69,6 +72,8 @@ async def _fetch(session: Session, command: commands.Fetch, *, by_uid: bool) -> 
     rest, gone = chosen(view, command.numbers, by_uid=by_uid)
     if command.since is not None:
         rest = await _changed(session, view, command, rest)
+    if command.window is not None:
+        rest = of_window(rest, command.window)
     plan = Plan(_items(command, by_uid=by_uid and not session.enabled.uid_only), read_only=not view.marks_seen, enabled=session.enabled)
     unknown = False
     while rest:
@@ -157,6 +162,14 @@ async def _send(session: Session, batch: Batch) -> None:
     except StoreFailed:
         session.close("internal error")  # in the middle of a response nothing else can be said
         raise
+
+
+def of_window(uids: Ranges, window: Window) -> Ranges:
+    """The messages of a set that a PARTIAL modifier leaves (RFC 9394 §3.3)."""
+    low, high = sorted((abs(window.first), abs(window.last)))
+    if window.first < 0:
+        low, high = count(uids) - high + 1, count(uids) - low + 1
+    return take(take(uids, max(high, 0))[0], max(low - 1, 0))[1]
 
 
 async def _read(session: Session, view: SelectedView, plan: Plan, rest: Ranges) -> Batch:

@@ -134,9 +134,9 @@ async def expunge(session: Session, command: commands.Expunge, tag: bytes) -> Re
     view = _writable(session)
     if view is None:
         return READ_ONLY
-    uids = None
+    uids: Ranges = ()
     if command.numbers is not None:
-        uids = view.resolve_uids(command.numbers.resolve(view.uids.largest))
+        uids, _ = chosen(view, command.numbers, by_uid=True)
     elif view.uids:
         uids = ((1, view.uids.largest),)  # not what the client has never seen
     if uids:

@@ -1,7 +1,7 @@
 """Commands as values: what a client asked, typed, without its tag.
 
 RFC 3501 §6; RFC 7162 (CONDSTORE, QRESYNC), 2971 (ID), 5161 (ENABLE), 2342 (NAMESPACE), 5258 (LIST), 5819 (LIST-STATUS), 6154 (SPECIAL-USE),
-6851 (MOVE), 4315 (UIDPLUS), 4959 (SASL-IR).
+6851 (MOVE), 4315 (UIDPLUS), 4959 (SASL-IR), 5256 (SORT, THREAD), 5267 (CONTEXT), 7377 (MULTISEARCH), 9394 (PARTIAL).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Literal
 
 from govmail.wire.imap.fetch import Item
 from govmail.wire.imap.numset import NumSet
+from govmail.wire.imap.results import ALL, Order, Returns, Source, Window
 from govmail.wire.imap.search import Key
 
 Operation = Literal["set", "add", "remove"]
@@ -118,12 +119,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """`since`: only messages changed after that modseq; `vanished`: and which UIDs of the set were expunged after it."""
+    """`since`: only messages changed after that modseq; `vanished`: and which UIDs of the set were expunged after it;
+    `window`: only so many of the set's messages (RFC 9394 §3.3)."""
 
     numbers: NumSet
     items: tuple[Item, ...]
     since: int | None = None
     vanished: bool = False
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,51 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Search:
+    """`key` is None when its charset is unknown and the command would have saved its result: refused, but not without trace."""
+
+    key: Key | None
+    returns: Returns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """`order` is read from left to right; see `results.parse_order`."""
+
+    order: Order
     key: Key
+    returns: Returns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """`algorithm` in capitals."""
+
+    algorithm: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class MultiSearch:
+    """ESEARCH (RFC 7377). No `sources`: the selected mailbox."""
+
+    key: Key
+    sources: tuple[Source, ...] = ()
+    returns: Returns = ALL
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUpdate:
+    """Tags of searches that are not to be kept up to date any more (RFC 5267 §4.3)."""
+
+    tags: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UidBatches:
+    """`window`: which batches, counted from the newest; None = all."""
+
+    size: int
+    window: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +204,5 @@ class Expunge:
 
 Command = (
     Bare | Id | Login | Authenticate | Enable | Select | Named | Rename | List | Status | Fetch | Store | Search | Copy | Expunge
+    | Sort | Thread | MultiSearch | CancelUpdate | UidBatches
 )

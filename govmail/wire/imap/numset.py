@@ -27,13 +27,16 @@ _SET = re.compile(rb"(?:[1-9][0-9]{0,9}|\*)(?::(?:[1-9][0-9]{0,9}|\*))?(?:,(?:[1
 
 @dataclass(frozen=True, slots=True)
 class NumSet:
-    """A sequence set as written; `STAR` stands for `*`."""
+    """A sequence set as written; `STAR` stands for `*`. `saved`: it is `$`, what the last SEARCH has saved (RFC 5182 §2.1)."""
 
     ranges: Ranges
+    saved: bool = False
 
     @classmethod
     def parse(cls, text: bytes, limit: int = 10_000) -> NumSet:
         """The set in `text`, of at most `limit` ranges. Raises SyntaxProblem."""
+        if text == b"$":
+            return SAVED
         if not _SET.match(text):
             raise SyntaxProblem("bad sequence set")
         pieces = text.split(b",")
@@ -63,7 +66,12 @@ class NumSet:
         return max((number for one in self.ranges for number in one if number != STAR), default=0)
 
     def __bytes__(self) -> bytes:
+        if self.saved:
+            return b"$"
         return b",".join(_number(first) if first == last else b"%b:%b" % (_number(first), _number(last)) for first, last in self.ranges)
+
+
+SAVED = NumSet((), saved=True)
 
 
 def _range(piece: bytes) -> Range:

@@ -14,7 +14,8 @@ from govmail.wire.imap import commands as c
 from govmail.wire.imap.fetch import parse_items
 from govmail.wire.imap.management import entries
 from govmail.wire.imap.numset import STAR
-from govmail.wire.imap.search import parse_keys
+from govmail.wire.imap.results import Window, parse_returns, parse_window
+from govmail.wire.imap.search import BadCharset, parse_keys
 from govmail.wire.imap.tokens import Tokens, UidRequired
 
 ID_PAIRS = 30  # RFC 2971 §3.3
@@ -297,26 +298,28 @@ def fetch(tokens: Tokens) -> c.Fetch:
     numbers = tokens.number_set()
     tokens.space()
     items = parse_items(tokens)
-    modifiers: dict[bytes, int] = {}
+    modifiers: dict[bytes, int | Window] = {}
     if tokens.peek() == b" ":
         tokens.space()
         modifiers = dict(tokens.items(lambda: _fetch_modifier(tokens))) if tokens.peek() else {}
     tokens.end()
-    since, vanished = modifiers.get(b"CHANGEDSINCE"), b"VANISHED" in modifiers
+    since, vanished, window = modifiers.get(b"CHANGEDSINCE"), b"VANISHED" in modifiers, modifiers.get(b"PARTIAL")
     if vanished and (since is None or not tokens.enabled.qresync):
         raise SyntaxProblem("VANISHED needs CHANGEDSINCE, and QRESYNC enabled")  # RFC 7162 §3.2.6
-    return c.Fetch(numbers, items, since, vanished)
+    assert not isinstance(since, Window)
+    assert not isinstance(window, int)
+    return c.Fetch(numbers, items, since, vanished, window)
 
 
-def _fetch_modifier(tokens: Tokens) -> tuple[bytes, int]:
-    """CHANGEDSINCE SP mod-sequence-value (RFC 7162 §3.1.4.1), VANISHED (§3.2.6)."""
+def _fetch_modifier(tokens: Tokens) -> tuple[bytes, int | Window]:
+    """CHANGEDSINCE SP mod-sequence-value (RFC 7162 §3.1.4.1), VANISHED (§3.2.6), PARTIAL SP partial-range (RFC 9394 §3.3)."""
     name = tokens.word()
     if name == b"VANISHED":
         return name, 0
-    if name != b"CHANGEDSINCE":
+    if name not in (b"CHANGEDSINCE", b"PARTIAL"):
         raise SyntaxProblem("unknown FETCH modifier")
     tokens.space()
-    return name, tokens.number64()
+    return name, parse_window(tokens) if name == b"PARTIAL" else tokens.number64()
 
 
 _OPERATIONS: dict[bytes, c.Operation] = {b"": "set", b"+": "add", b"-": "remove"}
@@ -370,10 +373,17 @@ def _known(words: list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def search(tokens: Tokens) -> c.Search:
+    """"SEARCH" [SP "RETURN" SP "(" … ")"] SP [charset] keys (RFC 3501 §6.4.4, RFC 4731 §3)."""
     tokens.space()
-    key = parse_keys(tokens)
+    returns = parse_returns(tokens)
+    try:
+        key = parse_keys(tokens)
+    except BadCharset:
+        if returns is None or not returns.save:
+            raise
+        return c.Search(None, returns)
     tokens.end()
-    return c.Search(key)
+    return c.Search(key, returns)
 
 
 def copy(tokens: Tokens) -> c.Copy:

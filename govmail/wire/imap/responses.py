@@ -114,11 +114,6 @@ def search_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
     return b"* SEARCH" + b"".join([b" %d" % number for number in numbers]) + end + b"\r\n"
 
 
-def esearch(tag: bytes, uid: bool, items: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """ESEARCH (RFC 4731 §3.1, RFC 9051 §7.3.4): what was found, as pairs of name and value on the wire."""
-    return b'* ESEARCH (TAG "%b")%b%b\r\n' % (tag, b" UID" if uid else b"", b"".join([b" %b %b" % item for item in items]))
-
-
 def highest_modseq(modseq: int) -> bytes:
     """HIGHESTMODSEQ (RFC 7162 §3.1.2.1)."""
     return b"HIGHESTMODSEQ %d" % modseq
@@ -132,6 +127,44 @@ def modified(numbers: Sequence[Range]) -> bytes:
 def in_progress(tag: bytes) -> bytes:
     """INPROGRESS without numbers; a tag that could end the response code is not repeated (RFC 9585 §4)."""
     return b"INPROGRESS (%b NIL NIL)" % (b"NIL" if b"]" in tag else b'"%b"' % tag)
+
+
+def esearch(tag: bytes, uid: bool, items: Iterable[tuple[bytes, bytes]], *, where: bytes = b"") -> bytes:
+    """ESEARCH (RFC 4731 §3.1, RFC 9051 §7.3.4): what was found, as pairs of name and value on the wire.
+
+    `where`: mailbox and UIDVALIDITY, of a search in several mailboxes (see `esearch_mailbox`).
+    """
+    return b'* ESEARCH (TAG "%b"%b)%b%b\r\n' % (tag, where, b" UID" if uid else b"", b"".join([b" %b %b" % item for item in items]))
+
+
+def esearch_mailbox(name: bytes, uidvalidity: int) -> bytes:
+    """Which mailbox an ESEARCH is about (RFC 7377 §2.1); `name` as `mailbox` makes it."""
+    return b" MAILBOX %b UIDVALIDITY %d" % (name, uidvalidity)
+
+
+def print_list(numbers: Sequence[int]) -> bytes:
+    """Numbers in their order, as a set: runs that ascend by one as ranges (RFC 5267 §3.1: ALL of a sorted result)."""
+    out: list[bytes] = []
+    at = 0
+    while at < len(numbers):
+        end = at
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        out.append(b"%d" % numbers[at] if end == at else b"%d:%d" % (numbers[at], numbers[end]))
+        at = end + 1
+    return b",".join(out)
+
+
+def sort_line(numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """SORT (RFC 5256 §4); `modseq` as in `search_line`."""
+    end = b" (MODSEQ %d)" % modseq if modseq else b""
+    return b"* SORT" + b"".join([b" %d" % number for number in numbers]) + end + b"\r\n"
+
+
+def uid_batches(tag: bytes, batches: Iterable[Range]) -> bytes:
+    """UIDBATCHES: ranges of UIDs with the higher one first (draft-ietf-mailmaint-imap-uidbatches §3.1)."""
+    ranges = b",".join([b"%d:%d" % one for one in batches])
+    return b'* UIDBATCHES (TAG "%b")%b%b\r\n' % (tag, b" " if ranges else b"", ranges)
 
 
 def append_uid(uidvalidity: int, uids: Range) -> bytes:

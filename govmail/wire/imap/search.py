@@ -2,12 +2,14 @@
 
 Invariants: `parse(print(key)) = key`; depth and number of keys are bounded; text is str once it has left this module.
 
-RFC 3501 §6.4.4; RFC 8474 §6 (EMAILID, THREADID); RFC 8514 §4.3 (SAVEDBEFORE, SAVEDON, SAVEDSINCE). Charsets: every Chinese label is read as GB 18030, which contains GB 2312 and GBK.
+RFC 3501 §6.4.4; RFC 5032 (WITHIN); RFC 5182 (`$`); RFC 8474 §6 (EMAILID, THREADID); RFC 8514 §4.3 (SAVEDBEFORE, SAVEDON, SAVEDSINCE).
+Charsets: every Chinese label is read as GB 18030, which contains GB 2312 and GBK.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -96,6 +98,14 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """YOUNGER (or else OLDER): the internal date is no more than `seconds` ago (RFC 5032 §3)."""
+
+    younger: bool
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderContains:
     """FROM, SUBJECT … and HEADER; `name` in capitals; an empty `text` asks whether the field is there."""
 
@@ -127,7 +137,7 @@ class ObjectId:
     value: str
 
 
-Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | HeaderContains | Contains | Changed | ObjectId
+Key = And | Or | Not | All | HasFlag | Recent | Numbers | Dated | Size | Within | HeaderContains | Contains | Changed | ObjectId
 
 
 _FLAG_KEYS = {
@@ -169,6 +179,8 @@ class _Reader:
         if first == b"(":
             inner = tokens.items(lambda: self.key(depth + 1))
             return inner[0] if len(inner) == 1 else And(inner)
+        if first == b"$":
+            return Numbers(tokens.number_set())
         if first.isdigit() or first == b"*":
             if tokens.enabled.uid_only:
                 raise UidRequired
@@ -202,6 +214,8 @@ class _Reader:
             return Size(name == b"LARGER", tokens.number64())
         if name == b"MODSEQ":
             return self._changed()
+        if name in (b"YOUNGER", b"OLDER"):
+            return Within(name == b"YOUNGER", tokens.nz_number())
         if name in (b"BEFORE", b"ON", b"SINCE"):
             return Dated(When.INTERNAL, name.decode(), tokens.date())
         if name in (b"SENTBEFORE", b"SENTON", b"SENTSINCE"):
@@ -247,29 +261,46 @@ class _Reader:
 
 def parse_keys(tokens: Tokens) -> Key:
     """["CHARSET" SP astring SP] search-key *(SP search-key). Raises SyntaxProblem, BadCharset."""
-    codec = None
     if tokens.take(b"CHARSET "):
         if tokens.enabled.utf8_accept:
             raise SyntaxProblem("no CHARSET once UTF8=ACCEPT is enabled")  # RFC 6855 §3
-        label = tokens.astring()
-        tokens.space()
-        codec = _CODECS.get(label.decode("ascii", "replace").upper())
-        if codec is None:
-            raise BadCharset
+        return parse_keys_in(tokens)
+    return _Reader(tokens, "utf-8" if tokens.enabled.utf8 else None, tokens.key_limit).keys()
+
+
+def parse_keys_in(tokens: Tokens) -> Key:
+    """charset SP search-key *(SP search-key), as SORT and THREAD have them. Raises SyntaxProblem, BadCharset."""
+    label = tokens.astring()
+    tokens.space()
+    codec = _CODECS.get(label.decode("ascii", "replace").upper())
+    if codec is None:
+        raise BadCharset
     return _Reader(tokens, codec, tokens.key_limit).keys()
 
 
 def asks_modseq(key: Key) -> bool:
     """Whether MODSEQ is among the keys, so that the answer tells a modseq as well (RFC 7162 §3.1.6)."""
-    match key:
-        case And(keys):
-            return any(map(asks_modseq, keys))
-        case Or(one, other):
-            return asks_modseq(one) or asks_modseq(other)
-        case Not(inner):
-            return asks_modseq(inner)
-        case _:
-            return isinstance(key, Changed)
+    return any(isinstance(one, Changed) for one in walk(key))
+
+
+def has_numbers(key: Key) -> bool:
+    """Whether sequence numbers stand in it, which mean nothing in mailboxes that are not selected."""
+    return any(isinstance(one, Numbers) and not one.uid for one in walk(key))
+
+
+def walk(key: Key) -> Iterator[Key]:
+    """The key and all keys in it."""
+    waiting = [key]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        match one:
+            case And(keys):
+                waiting.extend(keys)
+            case Or(left, right):
+                waiting += (left, right)
+            case Not(inner):
+                waiting.append(inner)
 
 
 def print_key(key: Key) -> bytes:
@@ -297,6 +328,8 @@ def print_key(key: Key) -> bytes:
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", octets)
         case Changed(modseq):
             return b"MODSEQ %d" % modseq
+        case Within(younger, seconds):
+            return b"%b %d" % (b"YOUNGER" if younger else b"OLDER", seconds)
         case HeaderContains(name, text):
             lead = name.encode() if name.encode() in _FIELDS else b"HEADER " + astring(name.encode())
             return lead + b" " + astring(text.encode())

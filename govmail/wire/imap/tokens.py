@@ -29,7 +29,7 @@ _QUOTED = re.compile(rb'"((?:[^"\\\r\n\x00]|\\["\\])*)"')
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n")
 _NUMBER = re.compile(rb"[0-9]{1,10}(?![0-9])")
 _NUMBER64 = re.compile(rb"[0-9]{1,19}(?![0-9])")
-_SET = re.compile(rb"[0-9*:,]+")
+_SET = re.compile(rb"[0-9*:,]+|\$")
 _FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 # date = DQUOTE date-text DQUOTE / date-text; date-day is 1*2DIGIT
 _DATE = re.compile(rb'("?)([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\1')
@@ -155,6 +155,13 @@ class Tokens:
         value = int(self.match(_NUMBER64, "a number")[0])
         if value > LARGEST64:
             raise SyntaxProblem("number too large")
+        return value
+
+    def nz_number(self) -> int:
+        """nz-number: not 0."""
+        value = self.number()
+        if not value:
+            raise SyntaxProblem("a number above 0 is needed")
         return value
 
     def string(self) -> bytes:

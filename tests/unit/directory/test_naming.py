@@ -6,6 +6,7 @@ import pytest
 
 from directory import naming
 from govmail.mail.address import Address
+from govmail.mail.pinyin import split_name
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_readings(name: str, expected: str) -> None:
     ("name", "parts"), [("欧阳修", ("欧阳", "修")), ("欧阳", ("欧", "阳")), ("张", ("张", "")), ("Ann Lee", ("Lee", "Ann")), ("X", ("X", ""))]
 )
 def test_surname_and_given_name(name: str, parts: tuple[str, str]) -> None:
-    assert naming.split_name(name) == parts
+    assert split_name(name) == parts
 
 
 def test_namesakes_get_the_next_free_number() -> None:
