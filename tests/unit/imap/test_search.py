@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,34 @@ async def test_text_beyond_what_is_kept_for_search(tmp_path: Path) -> None:
         assert await found(client, b"BODY nothing") == []
         assert await found(client, b"BODY long") == []
         assert await found(client, b"TEXT long") == [1]
+
+
+@pytest.mark.parametrize("command", ["SORT (SUBJECT)", "UID SORT (DISPLAYFROM)", "UID THREAD REFERENCES", "THREAD ORDEREDSUBJECT"])
+@pytest.mark.parametrize("charset", ["UTF-8", "gbk", "GB2312", '"GB18030"'])
+async def test_sort_and_thread_take_the_charsets_too(stage: Stage, command: str, charset: str) -> None:
+    octets = "会议".encode("utf-8" if charset == "UTF-8" else "gb18030")
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        for mail in MAILS:
+            await client.append(mail)
+        await client.ok(b"SELECT INBOX")
+        for text in (b'"%b"' % octets, b"{%d+}\r\n%b" % (len(octets), octets)):
+            [line] = await client.ok(f"{command} {charset} SUBJECT ".encode() + text)
+            assert line.split()[2:] == ([b"(1)"] if "THREAD" in command else [b"1"])
+
+
+async def test_what_is_hostile_in_a_header_costs_no_time(stage: Stage) -> None:
+    """References of thousands of ids, each naming all others; names of fields that mean something to a regular expression."""
+    ids = [f"<{number}@jx.example>" for number in range(3000)]
+    async with ImapClient(stage.plain) as client:
+        await client.login(LOGIN)
+        for number in range(4):
+            references = "\r\n ".join(ids[number:] + ids[:number])
+            await client.append(f"Message-ID: {ids[number]}\r\nSubject: {'Re: ' * 5000}x\r\nReferences: {references}\r\n\r\nx\r\n".encode())
+        await client.ok(b"SELECT INBOX")
+        [line] = await client.ok(b"THREAD REFERENCES UTF-8 ALL")
+        assert sorted(re.findall(rb"\d+", line)) == [b"1", b"2", b"3", b"4"]
+        assert await found(client, b'HEADER "(a+)+$" x') == []
+        assert await found(client, b'HEADER "" ""') == []
+        assert await found(client, b'HEADER {10+}\r\nX\r\nSubject ""') == []
+        assert await found(client, b"SUBJECT " + b"re:" * 300) == []
