@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from govmail.errors import MailError
 from govmail.imap.results import Context, Results, pinned
 from govmail.imap.searching import Question, ask, find
 from govmail.imap.sorting import in_order
@@ -29,6 +30,8 @@ from govmail.wire.imap.search import And, Key, Numbers
 
 if TYPE_CHECKING:
     from govmail.imap.session import Session
+
+FEW = 16  # messages whose places in a sorted result are looked for one by one
 
 Places = list[tuple[int, int]]
 """(position from 1, UID)."""
@@ -81,7 +84,12 @@ async def tell(session: Session, view: SelectedView, changed: Sequence[int]) -> 
     among = Numbers(NumSet(from_numbers(sorted(set(changed)))), uid=True)
     contexts = list(view.results.contexts.items())
     question = ask(session.server, view, among)
-    changes = await session.server.database.read(_changes, question, [context for _, context in contexts])
+    try:
+        changes = await session.server.database.read(_changes, question, [context for _, context in contexts])
+    except MailError:  # what the client has is no longer right, and it must know (RFC 5267 §4.3.1)
+        session.write(b"".join([refusal(tag) for tag, _ in contexts]))
+        view.results.contexts.clear()
+        return
     for (tag, context), change in zip(contexts, changes, strict=True):
         if change.removed or change.added:
             context.found = change.found
@@ -97,12 +105,23 @@ def _changes(conn: Connection, question: Question, contexts: Sequence[Context]) 
 def _change(conn: Connection, question: Question, context: Context, among: set[int]) -> Change:
     holds = set(find(conn, replace(question, key=And((question.key, context.key)))))
     found, gone = _without(context.found, among - holds)
+    new = sorted(holds - _known(found, context.order, holds))
+    if context.order is not None and len(new) > FEW:
+        return _sorted_anew(conn, question, found, gone, context.order, set(new))
     added: Places = []
-    for uid in sorted(holds - _known(found, context.order, holds)):
+    for uid in new:
         at = _place(conn, question, found, context.order, uid) if context.order is not None else bisect_left(found, uid)
         found.insert(at, uid)
         added.append((at + 1, uid))
     return Change(found, gone, added)
+
+
+def _sorted_anew(conn: Connection, question: Question, found: array[int], gone: Places, order: Order, new: set[int]) -> Change:
+    """Where finding each place would cost more than sorting all. Messages that are gone from the store are removed now."""
+    rows = store_search.candidates(conn, question.view.account_id, question.view.mailbox_id, from_numbers(sorted({*found, *new})))
+    result = array("I", [row.uid for row in in_order(conn, rows, order)])
+    _, lost = _without(found, set(found).difference(result))
+    return Change(result, [*gone, *lost], [(at + 1, uid) for at, uid in enumerate(result) if uid in new])
 
 
 def _known(found: array[int], order: Order | None, uids: Iterable[int]) -> set[int]:

@@ -112,6 +112,29 @@ async def test_a_client_that_believes_what_it_is_told_is_right(stage: Stage, see
                 assert follower.results[tag] == (expanded(fresh[1]) if fresh else []), command
 
 
+async def test_many_messages_at_once(stage: Stage) -> None:
+    """A sorted result takes in more than are placed one by one."""
+    async with ImapClient(stage.plain) as client:
+        await client.login("many@jx.example")
+        await client.ok(b"CREATE Other")
+        for number in range(20):
+            await client.append(raw_mail(f"Notice {number * 7 % 20:02}", "x\r\n"), "Other" if number % 5 else "INBOX")
+        await client.ok(b"SELECT INBOX")
+        follower = Follower()
+        [line] = await client.ok(b"UID SORT RETURN (UPDATE ALL) (SUBJECT) UTF-8 ALL")
+        tag = line.split(b'"')[1].decode()
+        follower.results[tag] = expanded(line.decode().split()[-1])
+        async with ImapClient(stage.plain) as other:
+            await other.login("many@jx.example")
+            await other.ok(b"SELECT Other")
+            await other.ok(b"COPY 1:* INBOX")
+            await other.ok(b"COPY 1:* INBOX")
+        follower.hear(await client.ok(b"NOOP"))
+        [line] = await client.ok(b"UID SORT RETURN (ALL) (SUBJECT) UTF-8 ALL")
+        assert len(follower.results[tag]) == 36
+        assert follower.results[tag] == expanded(line.decode().split()[-1])
+
+
 async def test_updates_are_bounded(tmp_path: Path) -> None:
     async with running("sqlite://", tmp_path, structs.replace(TEST_LIMITS, imap_updates=1)) as stage, ImapClient(stage.plain) as client:
         await client.login("bounded@jx.example")
