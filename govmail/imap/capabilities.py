@@ -133,6 +133,13 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "QRESYNC": ("CONDSTORE", "ENABLE"),
     "UTF8=ACCEPT": ("ENABLE",),
     "UIDONLY": ("ENABLE",),
+    "SEARCHRES": ("ESEARCH",),
+    "PARTIAL": ("ESEARCH",),
+    "MULTISEARCH": ("ESEARCH",),
+    "CONTEXT=SEARCH": ("ESEARCH",),
+    "CONTEXT=SORT": ("CONTEXT=SEARCH", "ESORT"),
+    "ESORT": ("ESEARCH", "SORT"),
+    "SORT=DISPLAY": ("SORT",),
     "IMAP4rev2": (
         "BINARY", "CHILDREN", "ENABLE", "ESEARCH", "IDLE", "LIST-EXTENDED", "LIST-STATUS", "LITERAL+", "MOVE", "NAMESPACE", "SEARCHRES",
         "SPECIAL-USE", "STATUS=SIZE", "UIDPLUS", "UNSELECT",

@@ -23,9 +23,10 @@ from govmail.store.schema import content, content_text, message
 from govmail.store.sql import BIG, Prepared, Row, as_rows, as_set, contains, field, one_of, rows_in
 from govmail.store.values import Candidate, UidRange
 
-BATCH = 250  # contents whose texts are held at a time; a scan holds two
+BATCH = 250  # contents whose texts are read at a time; a search holds those of SCANNERS + 1 batches
+SCANNERS = 2
 SCAN_SECONDS = 60.0  # for one batch
-_SCANNERS = ThreadPoolExecutor(2, "store-scan")
+_SCANNERS = ThreadPoolExecutor(SCANNERS, "store-scan")  # threads come with the first search
 _FIRST, _LAST = -(2**62), 2**62
 _LARGEST = 2**31 - 1  # message.size is an INTEGER, and so is what PostgreSQL compares it with
 
@@ -158,15 +159,15 @@ def matching_text(
     octets = needle.encode("utf-8", "replace")
     matching: set[int] = set()
     cut: set[int] = set()
-    waiting: Future[tuple[list[int], list[int]]] | None = None
+    waiting: list[Future[tuple[list[int], list[int]]]] = []
     for batch in batches(content_ids):
-        # The texts of one batch are unpacked and scanned while those of the next are read: neither holds the interpreter lock.
+        # Texts are unpacked and scanned while the next ones are read: neither holds the interpreter lock.
         rows = _TEXTS.rows(conn, {"ids": as_set(batch)})
-        if waiting is not None:
-            _gather(waiting, matching, cut)
-        waiting = _SCANNERS.submit(_scan, rows, octets, body_only=scope == "body")
-    if waiting is not None:
-        _gather(waiting, matching, cut)
+        if len(waiting) == SCANNERS:
+            _gather(waiting.pop(0), matching, cut)
+        waiting.append(_SCANNERS.submit(_scan, rows, octets, body_only=scope == "body"))
+    for one in waiting:
+        _gather(one, matching, cut)
     return matching, cut
 
 
