@@ -15,7 +15,7 @@ from govmail.imap import updates
 from govmail.imap.fetching import View
 from govmail.imap.flags import FlagNames
 from govmail.imap.searching import Question, find
-from govmail.imap.state import OK, Result
+from govmail.imap.state import OK, Disconnected, Result
 from govmail.imap.verbs.search import answer, data, look_for
 from govmail.imap.view import UidMap
 from govmail.store import mailboxes, messages
@@ -40,6 +40,8 @@ async def multisearch(session: Session, command: commands.MultiSearch, tag: byte
     server = session.server
     selected = session.view.mailbox_id if session.view is not None else 0
     for mailbox in await server.database.read(chosen, session.account_id, command.sources, selected):
+        if not session.open:
+            raise Disconnected  # nobody waits for the other mailboxes
         found = await server.database.read(_find_in, server, mailbox, command.key)
         if found:
             where = responses.esearch_mailbox(responses.mailbox(mailbox.name, utf8=session.enabled.utf8), mailbox.uidvalidity)
