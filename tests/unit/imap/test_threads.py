@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from govmail.imap.threads import Mail, Node, by_references, by_subject, thread_line
@@ -158,6 +158,7 @@ def built(mails: list[Mail]) -> dict[int, int]:
     return found
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 25))
 def test_honest_references(seed: int, count: int) -> None:
     """Each names its ancestors, or the last of them; some messages are missing."""
@@ -177,6 +178,7 @@ def test_honest_references(seed: int, count: int) -> None:
 ids = st.integers(1, 12).map("<{}>".format)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(ids, max_size=5), max_size=10))
 def test_any_references(references: list[list[str]]) -> None:
     mails = [mail(number, *some) for number, some in enumerate(references, 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from govmail.mail.subject import base_subject
@@ -35,6 +35,7 @@ def test_examples(subject: str, base: str, answers: bool) -> None:
     assert base_subject(fold(subject)) == (base, answers)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["re:", "[x]", "[", "]", "(fwd)", " ", "fwd:", "[fwd:", "会", "a", ":"]), max_size=12).map("".join))
 def test_what_is_left_has_no_marks(subject: str) -> None:
     base = base_subject(fold(subject)).base
