@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from govmail.imap import updates
+from govmail.imap import access, updates
 from govmail.imap.fetching import View
 from govmail.imap.flags import FlagNames
 from govmail.imap.searching import Question, find
@@ -38,7 +38,7 @@ async def multisearch(session: Session, command: commands.MultiSearch, tag: byte
     if command.returns.update:
         session.write(updates.refusal(tag))
     server = session.server
-    selected = session.view.mailbox_id if session.view is not None else 0
+    selected = session.view.mailbox_id if session.view is not None and session.view.guest is None else 0
     for mailbox in await server.database.read(chosen, session.account_id, command.sources, selected):
         if not session.open:
             raise Disconnected  # nobody waits for the other mailboxes
@@ -61,17 +61,20 @@ async def _selected(session: Session, command: commands.MultiSearch, tag: bytes)
     view = session.view
     if view is None:
         return NOT_SELECTED
+    if view.guest is not None:  # this verb is allowed without a selected mailbox, so nobody has looked yet
+        await access.recheck(session)
     where = b""
     if command.sources:
         mailbox = await session.server.database.read(mailboxes.by_id, view.account_id, view.mailbox_id)
-        where = responses.esearch_mailbox(responses.mailbox(mailbox.name, utf8=session.enabled.utf8), mailbox.uidvalidity)
+        name = mailbox.name if view.guest is None else view.name
+        where = responses.esearch_mailbox(responses.mailbox(name, utf8=session.enabled.utf8), mailbox.uidvalidity)
     found = await look_for(session, view, command.key, command.returns)
     answer(session, view, tag, command.key, found, command.returns, by_uid=True, where=where)
     return OK
 
 
 def chosen(conn: Connection, account_id: int, sources: Sequence[Source], selected: int) -> list[Mailbox]:
-    """The mailboxes that `sources` name, each once. Other people's, when they can be shared, belong here."""
+    """The mailboxes that `sources` name, each once: of the person's own; others' are searched when they are selected."""
     every = mailboxes.list_all(conn, account_id)
     subscribed = mailboxes.subscriptions(conn, account_id) if any(source.kind == "SUBSCRIBED" for source in sources) else set()
 

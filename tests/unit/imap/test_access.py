@@ -96,6 +96,7 @@ NAMING: dict[str, list[Naming]] = {
     "GETACL": [Naming('GETACL "{box}"', all_of("a"))],
     "LISTRIGHTS": [Naming('LISTRIGHTS "{box}" guest@jx.example', all_of("a"))],
     "MYRIGHTS": [Naming('MYRIGHTS "{box}"', any_of("lrikxa"))],
+    "ESEARCH": [Naming('ESEARCH IN (MAILBOXES "{box}" SUBTREE "{root}") ALL', nobody, shows=True)],
     "GETQUOTAROOT": [Naming('GETQUOTAROOT "{box}"', all_of("r"))],
     "GETMETADATA": [Naming('GETMETADATA "{box}" (/shared/comment /private/comment)', all_of("lr"))],
     "SETMETADATA": [
@@ -113,6 +114,12 @@ SELECTED: dict[str, list[tuple[str, str | None]]] = {
     "UID EXPUNGE": [("UID EXPUNGE 1:*", "e")],
     "SEARCH": [("SEARCH TEXT secret", None)],
     "UID SEARCH": [("UID SEARCH UNSEEN", None)],
+    "SORT": [("SORT (DATE) UTF-8 ALL", None)],
+    "UID SORT": [("UID SORT (SUBJECT) UTF-8 ALL", None)],
+    "THREAD": [("THREAD REFERENCES UTF-8 ALL", None)],
+    "UID THREAD": [("UID THREAD ORDEREDSUBJECT UTF-8 ALL", None)],
+    "CANCELUPDATE": [('CANCELUPDATE "x"', None)],
+    "UIDBATCHES": [("UIDBATCHES 500", None)],
     "FETCH": [("FETCH 1:* (FLAGS BODY[])", None)],
     "UID FETCH": [("UID FETCH 1:* BODY[]", None)],
     "STORE": [
