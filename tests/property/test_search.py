@@ -176,6 +176,8 @@ def holds(mail: Mail, key: Key, box: Box) -> bool:
             return mail.internal >= NOW - seconds if younger else mail.internal <= NOW - seconds
         case search.Dated(when, relation, day):
             moment = mail.internal if when is search.When.INTERNAL or mail.sent is None else mail.sent
+            if when is search.When.SAVED:
+                moment = NOW  # of all of them
             own = datetime.fromtimestamp(moment, UTC).astimezone(ZONE).date()
             return {"BEFORE": own < day, "ON": own == day, "SINCE": own >= day}[relation]
         case search.HeaderContains(name, text):
