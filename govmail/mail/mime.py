@@ -10,7 +10,7 @@ RFC 5322, RFC 2045-2047, RFC 3501 §7.4.2 / RFC 9051 §7.5.2, RFC 8970 (PREVIEW)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from govmail.mail.content import extract, header_text
 from govmail.mail.header import Bounds, Header
@@ -20,7 +20,7 @@ from govmail.mail.scan import part_of, scan
 from govmail.mail.structure import envelope, structures
 from govmail.mail.text import fold
 
-__all__ = ["Digest", "Part", "Span", "digest_message", "dump", "find", "load", "section", "with_header"]
+__all__ = ["Digest", "Part", "Span", "digest_message", "dump", "find", "load", "section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,4 @@ def digest_message(message: Message | bytes, *, limits: Bounds) -> Digest:
         header.date,
         header,
         ambiguity,
-    )
-
-
-def with_header(digest: Digest, header: bytes, *, limits: Bounds) -> Digest:
-    """The digest of the same body under another top header whose Content-* fields are the same."""
-    fields = Header(header, limits)
-    body_text = digest.text.partition("\0")[2]
-    return replace(
-        digest,
-        header=header,
-        fields=fields,
-        envelope=envelope(fields),
-        sent_date=fields.date,
-        text=fold(header_text(fields)) + "\0" + body_text,
     )
